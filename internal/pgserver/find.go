@@ -86,6 +86,10 @@ func debianDirs(root string) []string {
 // inspect runs postgres --version as the user who will run the server, so that
 // a directory which that user cannot enter is found out here.
 func inspect(ctx context.Context, dir string) (Installation, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Installation{}, err
+	}
 	for _, name := range []string{"initdb", "postgres"} {
 		if !executable(filepath.Join(dir, name)) {
 			return Installation{}, fmt.Errorf("no %s in %s", name, dir)

@@ -54,7 +54,8 @@ func (s *Server) runInitdb(ctx context.Context) error {
 			return fmt.Errorf("initdb: %w", err)
 		}
 		defer os.Remove(file)
-		cmd.Args = append(cmd.Args, "--pwfile", file)
+		// The method also says how the password is stored (until 13: as MD5).
+		cmd.Args = append(cmd.Args, "--pwfile", file, "--auth-host", "scram-sha-256")
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(out))
