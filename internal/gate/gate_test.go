@@ -271,3 +271,23 @@ func TestThousandsEnterWhileOneCloses(t *testing.T) {
 		}
 	}
 }
+
+func TestEmptyGateGivesBackTheMemoryOfARush(t *testing.T) {
+	g := New(Config{})
+	var rush []Pass
+	for range 10 * keptSeats {
+		rush = append(rush, mustEnter(t, g, "rush"))
+	}
+	for _, pass := range rush {
+		pass.Leave()
+	}
+	if kept := cap(g.seats.all); kept > keptSeats {
+		t.Fatalf("%d seats kept for nobody", kept)
+	}
+	later := mustEnter(t, g, "later")
+	rush[0].Leave() // sat where nothing is kept any more
+	if got := names(g.Holders()); len(got) != 1 || got[0] != "later" {
+		t.Fatalf("holders after the rush: %v", got)
+	}
+	later.Leave()
+}
