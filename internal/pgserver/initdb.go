@@ -3,6 +3,7 @@ package pgserver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -101,10 +102,8 @@ func appendSettings(path string, settings map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.WriteString(formatSettings(settings)); err != nil {
-		return fmt.Errorf("%w (close: %v)", err, f.Close())
-	}
-	return f.Close()
+	_, err = f.WriteString(formatSettings(settings))
+	return errors.Join(err, f.Close())
 }
 
 func formatSettings(settings map[string]string) string {

@@ -1,0 +1,85 @@
+# make demo and make test are the two commands that a fresh machine with Go and
+# git needs; the rest is for those who change Sluice. 'make help' lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# The version comes from here, so that a build works outside of git as well.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+# Two packages at once: each runs a PostgreSQL or several.
+TEST := go test -race -shuffle=on -p 2 -timeout 15m
+
+GOLANGCI_LINT_VERSION := v2.15.0
+LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+CYCLES ?= 60
+FUZZTIME ?= 10s
+PKG ?= ./...
+MAJORS ?= 13 14 16 17 18
+
+.PHONY: help
+help: ## lists these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## bin/sluice
+	@scripts/deps.sh go
+	$(BUILD) -o bin/sluice ./cmd/sluice
+
+.PHONY: demo
+demo: build ## kills a primary under load, and counts what its replacement has
+	@scripts/deps.sh postgresql
+	bin/sluice demo
+
+.PHONY: test
+test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
+	@scripts/deps.sh go gcc postgresql
+	$(TEST) $(PKG)
+
+.PHONY: test-majors
+test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18")
+	@scripts/deps.sh go gcc postgresql
+	for major in $(MAJORS); do \
+		bin=$$(scripts/pg-matrix.sh $$major); echo "PostgreSQL $$major"; \
+		PG_BIN=$$bin $(TEST) -count=1 $(PKG); \
+	done
+
+.PHONY: durability
+durability: ## kills, promotions and restores under load (CYCLES=600 for an hour)
+	@scripts/deps.sh go gcc postgresql
+	SLUICE_DURABILITY_CYCLES=$(CYCLES) go test -count=1 -v -timeout 0 -run Durability ./test/...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@scripts/deps.sh go
+	scripts/fuzz.sh $(FUZZTIME) $(PKG)
+
+.PHONY: bench
+bench: ## Go's benchmarks
+	@scripts/deps.sh go postgresql
+	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint, pinned
+	$(LINT) run
+
+$(LINT):
+	@scripts/deps.sh go
+	@mkdir -p $(@D)
+	GOBIN=$(abspath $(@D)) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	@mv $(@D)/golangci-lint $@
+
+.PHONY: generate
+generate: ## writes what is generated
+	go generate ./...
+
+.PHONY: fresh
+fresh: ## fails if something generated, or go.mod, is stale
+	@scripts/fresh.sh
+
+.PHONY: check
+check: lint fresh test demo ## all that CI checks

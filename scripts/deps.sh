@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Sees to it that what the arguments name is there: go, gcc, postgresql. What is
+# missing is installed by apt as root or by sudo; else it says what to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "deps: $*" >&2; }
+
+have_go() {
+  command -v go >/dev/null && go list -m >/dev/null # says itself which version it wants
+}
+have_gcc() { # and the C library's headers: the race detector needs cgo
+  command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E - >/dev/null 2>&1
+}
+have_postgresql() { # in the order of internal/pgserver
+  if [ -n "${PG_BIN:-}" ]; then [ -x "$PG_BIN/initdb" ] && return; fi
+  command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
+    [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+may_install() {
+  command -v apt-get >/dev/null || return 1
+  [ "$(id -u)" = 0 ] && return
+  # At a terminal sudo may ask for the password; elsewhere it must not need one.
+  command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }
+}
+apt_install() {
+  may_install || { say "please install (Debian, Ubuntu): apt-get install $*"; exit 1; }
+  say "apt-get install $*"
+  [ -n "${updated:-}" ] || as_root apt-get update -qq
+  updated=1
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# Debian's package would make a cluster and start it on port 5432; only the
+# programs are wanted. The setting is put back as it was.
+install_postgresql() (
+  apt_install postgresql-common
+  conf=/etc/postgresql-common/createcluster.conf
+  as_root cp -p $conf $conf.before-sluice
+  trap 'as_root mv $conf.before-sluice $conf' EXIT
+  as_root pg_conftool $conf set create_main_cluster off
+  apt_install postgresql
+)
+
+for what in "$@"; do
+  "have_$what" && continue
+  case $what in
+  go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
+  gcc) apt_install gcc libc6-dev ;;
+  postgresql) install_postgresql ;;
+  esac
+  "have_$what" || { say "$what is still missing"; exit 1; }
+done
