@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -107,6 +108,16 @@ func (w *Writer) GiveUp(lsn pg.LSN) {
 
 // Promote goes on as another TLI from here. Pages that have begun keep their TLI, as on a real server.
 func (w *Writer) Promote(tli pg.TLI) { w.tli = tli }
+
+// Fork returns a writer that goes on from here by itself, as another TLI or, for a source that was copied, as the same one.
+// What it appends differs from what w does.
+func (w *Writer) Fork(tli pg.TLI) *Writer {
+	c := *w
+	c.buf = slices.Clone(w.buf)
+	c.body = rand.NewChaCha8([32]byte{byte(tli), 1})
+	c.Promote(tli)
+	return &c
+}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
