@@ -17,6 +17,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 CYCLES ?= 60
+SEGSIZE ?= 16
 FUZZTIME ?= 10s
 PKG ?= ./...
 MAJORS ?= 13 14 16 17 18
@@ -49,9 +50,9 @@ test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18"
 	done
 
 .PHONY: durability
-durability: ## kills, promotions and restores under load (CYCLES=600 for an hour)
+durability: ## kills, promotions and restores under load (CYCLES=600 SEGSIZE=1)
 	@scripts/deps.sh go gcc postgresql
-	SLUICE_DURABILITY_CYCLES=$(CYCLES) go test -count=1 -v -timeout 0 -run Durability ./test/...
+	go test ./test/durability -count=1 -v -timeout 0 -run 'TestDurability$$' -cycles $(CYCLES) -segsize $(SEGSIZE)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
