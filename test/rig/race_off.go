@@ -1,0 +1,6 @@
+//go:build !race
+
+package rig
+
+// raceDetector says whether the tests were built with it.
+const raceDetector = false
