@@ -1,9 +1,7 @@
 package durability
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"

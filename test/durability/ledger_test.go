@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 )
@@ -36,6 +35,7 @@ type ledger struct {
 	mu      sync.Mutex
 	nextID  int64
 	oldest  int64    // rows below it were deleted: none may come back
+	deleted int      // how many of these had been acknowledged
 	batches []*batch // from oldest on, by first
 	// lateAcks counts rows that were acknowledged after a failover had shown
 	// that they are gone: by an old primary that somebody still answers.
@@ -71,6 +71,7 @@ func (l *ledger) end(b *batch, err error) {
 // verdict says what a failover did to the rows. All counts are of rows.
 type verdict struct {
 	Acked    int // that have to be there, those of all cycles
+	Deleted  int // that were acknowledged, and then deleted
 	Settled  int // that were unknown and are decided now
 	Lost     []int64
 	Corrupt  []int64 // present with another payload
@@ -107,7 +108,7 @@ func (v verdict) err() error {
 func (l *ledger) settle(found map[int64]string) verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := verdict{LateAcks: l.lateAcks}
+	v := verdict{LateAcks: l.lateAcks, Deleted: l.deleted}
 	known := 0
 	for _, b := range l.batches {
 		known += l.settleBatch(b, found, &v)
@@ -142,7 +143,12 @@ func (l *ledger) forget(id int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.oldest = id
-	l.batches = slices.DeleteFunc(l.batches, func(b *batch) bool { return b.first < id })
+	for len(l.batches) > 0 && l.batches[0].first < id {
+		if l.batches[0].state == acked {
+			l.deleted += l.batches[0].rows
+		}
+		l.batches = l.batches[1:]
+	}
 }
 
 // settleBatch judges one transaction; it returns how many of its rows are there.

@@ -50,6 +50,6 @@ func (s *stats) String() string {
 	v := s.verdict
 	return fmt.Sprintf("cycles %d, acknowledged rows %d, lost %d, corrupt %d, torn %d, phantoms %d, stalls %d, TLI %d, "+
 		"unknown rows settled %d, forks on a border %d, forks inside a record %d, median recovery %v",
-		s.cycles, v.Acked, len(v.Lost), len(v.Corrupt), len(v.Torn), len(v.Phantoms)+len(v.Vanished), s.stalls, s.tli,
+		s.cycles, v.Acked+v.Deleted, len(v.Lost), len(v.Corrupt), len(v.Torn), len(v.Phantoms)+len(v.Vanished), s.stalls, s.tli,
 		s.settled, s.atBorder, s.inRecord, s.median())
 }
