@@ -35,12 +35,13 @@ type Writer struct {
 	systemID uint64
 	magic    uint16
 
-	start pg.LSN // of buf
-	buf   []byte
-	prev  pg.LSN // xl_prev of the next record
-	last  Record
-	flags uint16 // of the next page's header
-	body  *rand.ChaCha8
+	start    pg.LSN // of buf
+	buf      []byte
+	last     Record
+	lastPrev pg.LSN // xl_prev of last
+	prev     pg.LSN // xl_prev of the next record
+	flags    uint16 // of the next page's header
+	body     *rand.ChaCha8
 }
 
 // NewWriter starts at lsn, a page border, on a TLI of the cluster with that system identifier.
@@ -102,7 +103,7 @@ func (w *Writer) GiveUp(lsn pg.LSN) {
 		panic(fmt.Sprintf("pgtest: %s is no page border inside %v", lsn, w.last))
 	}
 	w.buf = w.buf[:lsn-w.start]
-	w.prev = pg.LSN(binary.LittleEndian.Uint64(w.buf[w.last.Start-w.start+8:]))
+	w.prev = w.lastPrev
 	w.flags = 0x0008
 }
 
@@ -137,7 +138,7 @@ func (w *Writer) append(record []byte, info, rmid byte) Record {
 	start := w.End()
 	w.put(record)
 	w.buf = append(w.buf, make([]byte, -w.End()%alignment)...)
-	w.prev, w.last = start, Record{Start: start, End: w.End()}
+	w.last, w.lastPrev, w.prev = Record{Start: start, End: w.End()}, w.prev, start
 	return w.last
 }
 
