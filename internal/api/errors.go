@@ -8,22 +8,23 @@ import (
 )
 
 // A Kind is a class of errors that a program can branch on. On the wire it is the problem type
-// "urn:sluice:problem:KIND" (RFC 9457, section 3.1.1); a client gets it back with [KindOf].
+// "urn:sluice:problem:KIND" (RFC 9457, section 3.1.1); package client makes the same error of it again.
 type Kind string
 
 // The kinds of errors.
 const (
-	KindInvalid        Kind = "invalid"            // the request itself is wrong
-	KindUnauthorized   Kind = "unauthorized"       // no token, or not one for this
-	KindNotFound       Kind = "not-found"          // no such tenant, timeline or route
-	KindExists         Kind = "exists"             // there already
-	KindConflict       Kind = "conflict"           // not in this state
-	KindRefused        Kind = "refused"            // would lose data, and nobody accepted that
-	KindAbsent         Kind = "absent"             // this WAL file does not exist, for certain
-	KindUnknown        Kind = "unknown"            // whether this WAL file exists could not be found out
-	KindUnavailable    Kind = "unavailable"        // not now: starting, broken, a source that is down
-	KindShuttingDown   Kind = "shutting-down"      // the timeline, or the node
-	KindGoesOn         Kind = "goes-on"            // the caller's time is over, the work is not
+	KindInvalid      Kind = "invalid"       // the request itself is wrong
+	KindUnauthorized Kind = "unauthorized"  // no token, or not one for this
+	KindForbidden    Kind = "forbidden"     // not for whoever asks
+	KindNotFound     Kind = "not-found"     // no such tenant, timeline or route
+	KindExists       Kind = "exists"        // there already
+	KindConflict     Kind = "conflict"      // not in this state
+	KindRefused      Kind = "refused"       // would lose data, and nobody accepted that
+	KindAbsent       Kind = "absent"        // this WAL file does not exist, for certain
+	KindUnknown      Kind = "unknown"       // whether this WAL file exists could not be found out
+	KindUnavailable  Kind = "unavailable"   // not now: starting, broken, a source that is down
+	KindShuttingDown Kind = "shutting-down" // the timeline, or the node
+
 	KindNotImplemented Kind = "not-implemented"    // not in this version
 	KindMethod         Kind = "method-not-allowed" // there is such a route, with other methods
 	KindTooLarge       Kind = "too-large"          // the body
@@ -35,11 +36,11 @@ const problemPrefix = "urn:sluice:problem:"
 // URI returns the problem type.
 func (k Kind) URI() string { return problemPrefix + string(k) }
 
-// kindFromURI is the inverse of URI; it returns "" for a type that is not ours.
-func kindFromURI(uri string) Kind {
+// KindFromURI is the inverse of URI; a type that is not ours is KindInternal.
+func KindFromURI(uri string) Kind {
 	name, ok := strings.CutPrefix(uri, problemPrefix)
 	if !ok {
-		return ""
+		return KindInternal
 	}
 	return Kind(name)
 }
@@ -52,17 +53,18 @@ type kindRule struct {
 }
 
 var kindRules = map[Kind]kindRule{
-	KindInvalid:        {http.StatusBadRequest, "The request is not valid", 0},
-	KindUnauthorized:   {http.StatusUnauthorized, "A token is needed", 0},
-	KindNotFound:       {http.StatusNotFound, "There is no such thing", 0},
-	KindExists:         {http.StatusConflict, "It exists already", 0},
-	KindConflict:       {http.StatusConflict, "Not possible in this state", 0},
-	KindRefused:        {http.StatusConflict, "Refused: it could lose data", 0},
-	KindAbsent:         {http.StatusNotFound, "The file does not exist", 0},
-	KindUnknown:        {http.StatusServiceUnavailable, "Could not find out whether the file exists", 5},
-	KindUnavailable:    {http.StatusServiceUnavailable, "Not available now", 5},
-	KindShuttingDown:   {http.StatusServiceUnavailable, "Shutting down", 5},
-	KindGoesOn:         {http.StatusGatewayTimeout, "The time to wait is over, the work goes on", 1},
+	KindInvalid:      {http.StatusBadRequest, "The request is not valid", 0},
+	KindUnauthorized: {http.StatusUnauthorized, "A token is needed", 0},
+	KindForbidden:    {http.StatusForbidden, "Not allowed", 0},
+	KindNotFound:     {http.StatusNotFound, "There is no such thing", 0},
+	KindExists:       {http.StatusConflict, "It exists already", 0},
+	KindConflict:     {http.StatusConflict, "Not possible in this state", 0},
+	KindRefused:      {http.StatusConflict, "Refused: it could lose data", 0},
+	KindAbsent:       {http.StatusNotFound, "The file does not exist", 0},
+	KindUnknown:      {http.StatusServiceUnavailable, "Could not find out whether the file exists", 5},
+	KindUnavailable:  {http.StatusServiceUnavailable, "Not available now", 5},
+	KindShuttingDown: {http.StatusServiceUnavailable, "Shutting down", 5},
+
 	KindNotImplemented: {http.StatusNotImplemented, "Not in this version", 0},
 	KindMethod:         {http.StatusMethodNotAllowed, "The method is not allowed here", 0},
 	KindTooLarge:       {http.StatusRequestEntityTooLarge, "The request is too large", 0},
