@@ -211,7 +211,7 @@ func (n *node) until(ctx context.Context, try func() error) error {
 		case <-late.C:
 			return err
 		case <-n.exited:
-			return fmt.Errorf("the node ended (%v) while waiting: %w", n.err, err)
+			return errors.Join(errors.New("the node ended"), n.err, err)
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), err)
 		}
