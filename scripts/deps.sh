@@ -23,15 +23,12 @@ as_root() {
 }
 may_install() {
   command -v apt-get >/dev/null || return 1
-  [ "$(id -u)" = 0 ] && return
+  [ "$(id -u)" != 0 ] || return 0
   # At a terminal sudo may ask for the password; elsewhere it must not need one.
   command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }
 }
 apt_install() {
-  may_install || { say "please install (Debian, Ubuntu): apt-get install $*"; exit 1; }
   say "apt-get install $*"
-  [ -n "${updated:-}" ] || as_root apt-get update -qq
-  updated=1
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
@@ -46,10 +43,23 @@ install_postgresql() (
   apt_install postgresql
 )
 
+missing=()
+packages=()
 for what in "$@"; do
   "have_$what" && continue
   case $what in
   go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
+  gcc) packages+=(gcc libc6-dev) ;;
+  postgresql) packages+=(postgresql) ;;
+  esac
+  missing+=("$what")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+may_install || { say "please install (Debian, Ubuntu): apt-get install ${packages[*]}"; exit 1; }
+as_root apt-get update -qq
+for what in "${missing[@]}"; do
+  case $what in
   gcc) apt_install gcc libc6-dev ;;
   postgresql) install_postgresql ;;
   esac
