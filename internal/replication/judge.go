@@ -1,0 +1,131 @@
+package replication
+
+import (
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Held is what a sink holds and has promised: what a source is judged against.
+type Held struct {
+	SystemID    uint64 // 0: nothing yet, any source will do
+	SegmentSize pg.SegmentSize
+	Position    pg.Position // raw end: the first byte that is not held
+	RecordEnd   pg.LSN      // end of the last complete record; at most Position.LSN
+	// History of Position.TLI, which tells apart two promotions that chose one number; the zero value if it is not known.
+	History pg.History
+	// Seal of Position.TLI; nil if there is none.
+	Seal *Seal
+	// AcceptDataLoss is an operator's word that a source may lack what a seal promised.
+	AcceptDataLoss bool
+}
+
+// Seal is a promise never again to acknowledge a TLI, with the record end that was decided.
+type Seal struct {
+	TLI pg.TLI
+	End pg.LSN
+}
+
+// Start is where a stream begins.
+type Start struct {
+	TLI pg.TLI
+	LSN pg.LSN // the start of a segment; 0 if nothing is held, when the slot decides (firstPosition)
+	// Follow says that TLI is a child of the one that is held, which is left first.
+	Follow bool
+}
+
+// judge decides by FAILOVER.md, "Who is there" and "A new TLI", whether to stream from a source, and from where. Its errors
+// are [*RefusedError]s.
+func judge(held Held, src Source) (Start, error) {
+	if err := judgeCluster(held, src); err != nil {
+		return Start{}, err
+	}
+	if src.InRecovery {
+		return Start{}, refuse(InRecovery, "it is in recovery, a standby or a restore that has not ended: commits on its "+
+			"primary do not wait for what a standby passes on; name the primary, or promote it")
+	}
+	if held.SystemID == 0 {
+		return Start{TLI: src.TLI}, nil
+	}
+	if err := judgeHistory(held, src); err != nil {
+		return Start{}, err
+	}
+	if src.TLI == held.Position.TLI {
+		return judgeSameTLI(held, src)
+	}
+	return judgeNewTLI(held, src)
+}
+
+// judgeCluster refuses another cluster.
+func judgeCluster(held Held, src Source) error {
+	switch {
+	case held.SystemID == 0:
+		return nil
+	case src.SystemID != held.SystemID:
+		return refuse(ForeignCluster, "it is another cluster: its system identifier is %d, that of what is kept here is %d",
+			src.SystemID, held.SystemID)
+	case src.SegmentSize != held.SegmentSize:
+		return refuse(ForeignCluster, "it is another cluster: its segments have %s, those kept here %s",
+			src.SegmentSize, held.SegmentSize)
+	}
+	return nil
+}
+
+// judgeHistory refuses a source that did not come by the way that what is held came.
+func judgeHistory(held Held, src Source) error {
+	tli := held.Position.TLI
+	if _, left := src.History.End(tli); !left && src.TLI != tli {
+		return refuse(Forked, "its history (TLI %s) does not contain TLI %s, the newest that is kept here, up to %s: "+
+			"it is an old primary that came back, or was promoted elsewhere; rebuild it from the present primary",
+			src.TLI, tli, held.Position.LSN)
+	}
+	for _, ours := range held.History.Forks {
+		if theirs, _ := forkOf(src.History, ours.TLI); theirs.LSN != ours.LSN {
+			return refuse(Forked, "two promotions chose TLI %s: on the way to it, what is kept here left TLI %s at %s, and the "+
+				"source at %s (0/0: never)", tli, ours.TLI, ours.LSN, theirs.LSN)
+		}
+	}
+	return nil
+}
+
+// forkOf finds where a history left a TLI.
+func forkOf(h pg.History, tli pg.TLI) (pg.Fork, bool) {
+	for _, fork := range h.Forks {
+		if fork.TLI == tli {
+			return fork, true
+		}
+	}
+	return pg.Fork{}, false
+}
+
+// judgeSameTLI goes on where what is held ends.
+func judgeSameTLI(held Held, src Source) (Start, error) {
+	at := held.Position
+	if held.sealed() {
+		return Start{}, refuse(Sealed, "it is still on TLI %s, which is sealed with the end %s: nothing of it may be acknowledged "+
+			"any more; set the source to the server that took over, or unseal", at.TLI, held.Seal.End)
+	}
+	if src.Flush < at.LSN {
+		return Start{}, refuse(Behind, "it is at %s of TLI %s, behind %s, which is kept here: it was restored from something "+
+			"older and lacks acknowledged commits", src.Flush, at.TLI, at.LSN)
+	}
+	return Start{TLI: at.TLI, LSN: held.SegmentSize.StartOf(at.LSN)}, nil
+}
+
+// judgeNewTLI follows a source that left our TLI: at once if what is held reaches the fork, else after the rest of our TLI.
+// A fork below the record end is followed too, an operator or Patroni chose it, unless a seal promised more.
+func judgeNewTLI(held Held, src Source) (Start, error) {
+	at := held.Position
+	fork, _ := src.History.End(at.TLI)
+	if held.sealed() && fork < held.Seal.End && !held.AcceptDataLoss {
+		return Start{}, refuse(Behind, "it left TLI %s at %s, below %s, the end that TLI was sealed with: it lacks acknowledged "+
+			"commits; restore it up to the end, or set the source with --accept-data-loss to follow it without them",
+			at.TLI, fork, held.Seal.End)
+	}
+	if at.LSN < fork {
+		return Start{TLI: at.TLI, LSN: held.SegmentSize.StartOf(at.LSN)}, nil
+	}
+	// Not always the next number: a TLI that was left where it began has no bytes.
+	return Start{TLI: src.History.At(fork), LSN: held.SegmentSize.StartOf(fork), Follow: true}, nil
+}
+
+// sealed says whether the TLI that is held was sealed.
+func (h Held) sealed() bool { return h.Seal != nil && h.Seal.TLI == h.Position.TLI }

@@ -1,0 +1,111 @@
+package replication
+
+import (
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// message takes what is not CopyData. A stream goes one of these ways (StartReplication, WalSndLoop and WalSndDone in
+// walsender.c; c from us in brackets):
+//
+//	W … c [c] T D C C Z   the TLI ends; what follows is the next TLI, and where it began
+//	T D C C Z             the same, when there is nothing to stream: a promotion exactly where we ask to begin
+//	W … C                 the server is shut down, and we have acknowledged all
+//	E, W … E              an error, such as a segment that was removed, also after the stream began
+func (s *stream) message(typ byte, body []byte) error {
+	switch typ {
+	case 'E':
+		return s.serverError(body)
+	case 'N', 'S', 'A': // a notice, a changed setting
+		return nil
+	}
+	switch s.phase {
+	case starting:
+		switch typ {
+		case 'W':
+			s.begin()
+			return nil
+		case 'T':
+			s.phase = closing
+			return nil
+		}
+	case copying:
+		switch typ {
+		case 'c':
+			s.phase = closing
+			return nil
+		case 'C':
+			return ErrSourceShutdown
+		}
+	case closing:
+		switch typ {
+		case 'T', 'D', 'C': // the next TLI is in the source's history too, which the next session asks for
+			return nil
+		case 'Z':
+			s.phase = closed
+			return nil
+		}
+	}
+	return fmt.Errorf("the source sent a message %q that may not come here", typ)
+}
+
+// begin is the source's CopyBoth: it streams.
+func (s *stream) begin() {
+	s.phase, s.voice.open = copying, true
+	s.receiver.lastPID = s.source.BackendPID
+	s.receiver.tracker.connected(s.source, s.start.TLI)
+	s.receiver.cfg.Events.connected(Connected{Source: s.source, Start: s.start})
+}
+
+// serverError is an error of the source, which ends the stream.
+func (s *stream) serverError(body []byte) error {
+	var msg pgproto3.ErrorResponse
+	if err := msg.Decode(body); err != nil {
+		return fmt.Errorf("read an error of the source: %w", err)
+	}
+	err := pgconn.ErrorResponseToPgError(&msg)
+	switch {
+	case err.Code == codeUndefinedFile:
+		return s.missingWAL(err)
+	case err.Code == codeObjectInUse && s.phase == starting:
+		return s.slotInUse(err)
+	case err.Code == codeNotInPrerequisite && s.phase == starting && canReadSlot(s.source.ServerVersion):
+		// Such a slot was seen to be physical, so it was invalidated.
+		s.receiver.invalidated = true
+		return fmt.Errorf("the slot %s was invalidated and is made anew (%w)", s.source.Slot.Name, explainServer(err))
+	}
+	return fmt.Errorf("START_REPLICATION: %w", explainServer(err))
+}
+
+// missingWAL says what is lost, and what still is there.
+func (s *stream) missingWAL(err *pgconn.PgError) error {
+	why := ""
+	switch s.source.Slot.Made {
+	case SlotAbsent:
+		why = fmt.Sprintf(" The slot %s, which should have kept it, was not there: somebody dropped it, or the server was restored "+
+			"or promoted without it.", s.source.Slot.Name)
+	case SlotInvalidated:
+		why = fmt.Sprintf(" The slot %s, which should have kept it, was invalidated: max_slot_wal_keep_size or "+
+			"idle_replication_slot_timeout on the source is too small.", s.source.Slot.Name)
+	}
+	size := s.source.SegmentSize
+	segment := pg.SegmentName(s.start.TLI, size.SegNo(s.received), size)
+	return &MissingWALError{Text: fmt.Sprintf("the source no longer has TLI %s from %s on, segment %s (it says: %s).%s What is "+
+		"kept here, up to there, stays and can be restored; to go on from there would leave a hole. Either copy the missing "+
+		"segments from an archive back into the source's pg_wal, or delete the timeline, create it again and take a new base "+
+		"backup", s.start.TLI, s.received, segment, err.Message, why)}
+}
+
+// slotInUse tells another process of our name from our own last connection, which the source has not yet found dead.
+func (s *stream) slotInUse(err *pgconn.PgError) error {
+	pid := slotUser(err.Message, s.source.Slot.Name)
+	if pid != 0 && pid == s.receiver.lastPID {
+		return fmt.Errorf("the source still serves our last connection (PID %d); it notices by its wal_sender_timeout that "+
+			"that has ended", pid)
+	}
+	return nameTaken(s.source.Slot.Name, err.Message)
+}

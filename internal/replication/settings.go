@@ -1,0 +1,95 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Settings are what decides on the source whether its commits wait for us.
+type Settings struct {
+	SyncStandbyNames  string // synchronous_standby_names, as SHOW prints it
+	SynchronousCommit string // synchronous_commit, as our role has it; sessions may have another
+	InRecovery        bool
+	ReadAt            time.Time
+}
+
+// settings reads them.
+func (l *link) settings(ctx context.Context) (Settings, error) {
+	var set Settings
+	var err error
+	if set.SyncStandbyNames, err = l.show(ctx, "synchronous_standby_names"); err != nil {
+		return Settings{}, err
+	}
+	if set.SynchronousCommit, err = l.show(ctx, "synchronous_commit"); err != nil {
+		return Settings{}, err
+	}
+	if set.InRecovery, err = l.inRecovery(ctx); err != nil {
+		return Settings{}, err
+	}
+	set.ReadAt = time.Now()
+	return set, nil
+}
+
+// auxiliary is how a connection beside the stream is called: not by the name in synchronous_standby_names.
+func auxiliary(cfg Config, purpose string) string {
+	return fmt.Sprintf("sluice %s (%s)", cfg.NodeID, purpose)
+}
+
+// WatchSettings reads the settings now and every so often, on a connection of its own, and tells each time. It ends with the
+// first error, or with the context's cause. A reload of the source changes settings without a word, and keeps the stream: so
+// they must be asked for again and again. It takes one of the source's max_wal_senders.
+func WatchSettings(ctx context.Context, cfg Config, every time.Duration, tell func(Settings)) error {
+	cfg = cfg.withDefaults()
+	l, err := connect(ctx, cfg, auxiliary(cfg, "settings"))
+	if err != nil {
+		return err
+	}
+	defer l.close(cfg.GoodbyeTimeout)
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		set, err := l.settings(ctx)
+		if err != nil {
+			return err
+		}
+		tell(set)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Probe asks a source who it is, what it waits for, and for our slot, and changes nothing. Where PostgreSQL cannot be asked
+// for the slot (13, 14), Slot says that it does not exist.
+func Probe(ctx context.Context, cfg Config) (Source, Settings, error) {
+	cfg = cfg.withDefaults()
+	l, err := connect(ctx, cfg, auxiliary(cfg, "check"))
+	if err != nil {
+		return Source{}, Settings{}, err
+	}
+	defer l.close(cfg.GoodbyeTimeout)
+	src, err := l.identify(ctx)
+	if err != nil {
+		return Source{}, Settings{}, err
+	}
+	src.Slot.Name = SlotName(cfg.NodeID)
+	if err := l.readSlot(ctx, &src); err != nil {
+		return Source{}, Settings{}, err
+	}
+	set, err := l.settings(ctx)
+	return src, set, err
+}
+
+// DropSlot drops our slot on a source; one that is not there is no error, one in use is a [*RefusedError].
+func DropSlot(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	l, err := connect(ctx, cfg, auxiliary(cfg, "drop slot"))
+	if err != nil {
+		return err
+	}
+	defer l.close(cfg.GoodbyeTimeout)
+	return l.dropSlot(ctx, SlotName(cfg.NodeID))
+}

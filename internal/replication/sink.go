@@ -1,0 +1,34 @@
+package replication
+
+import (
+	"context"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Sink is what keeps the WAL. The receiver calls one method at a time, except that Append and Verified may be called while
+// a Sync runs.
+type Sink interface {
+	// Held says what is held and promised. It is asked at each connect, and again after a Follow.
+	Held() Held
+	// Adopt begins with the first source: its system identifier and segment size become those of what is kept, which begins
+	// at start, the start of a segment on the source's TLI. If that is above 1, Source.HistoryRaw is to be kept as well.
+	Adopt(ctx context.Context, src Source, start pg.Position) error
+	// Follow goes over to a child of the TLI that is held, whose history leaves it at or below the held end; raw is the
+	// child's history file. Held must say so afterwards. Once per step, oldest first.
+	Follow(ctx context.Context, child pg.History, raw []byte) error
+
+	// Rewind begins a session's comparison: the next Append will be at the position returned, the start of the segment
+	// that holds the end (the end itself, if it stands on a border). What is held from there on is compared with what
+	// is appended.
+	Rewind() pg.LSN
+	// Verified says whether the comparison has reached the end, so that what was held is the source's too. Until then nothing
+	// is acknowledged.
+	Verified() bool
+	// Append takes the bytes at lsn, where the last Append ended. It must not keep p. Bytes that differ from those held are
+	// a [*RefusedError] with [OtherBytes].
+	Append(lsn pg.LSN, p []byte) error
+	// Sync makes durable all that was appended when it was called, and returns up to where everything is: the position that
+	// may be acknowledged.
+	Sync() (pg.LSN, error)
+}

@@ -1,0 +1,331 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+const (
+	// chunkLen is how much is read at once: a few messages, and small enough for a core's second-level cache.
+	chunkLen = 256 << 10
+	// catchUp is the lag, or the amount not yet synced, from which on reading does not wait for the disk.
+	catchUp = 1 << 20
+	// idleAfter is how long a quiet stream keeps its chunk, and how long a message may be under way before what is
+	// there of it is synced.
+	idleAfter = time.Second
+)
+
+// chunks are the buffers of streams that are not idle.
+var chunks = sync.Pool{New: func() any { return new([chunkLen]byte) }}
+
+// phase is how far a stream is, by the protocol.
+type phase uint8
+
+const (
+	starting phase = iota // asked for, not answered yet
+	copying               // both sides send CopyData
+	closing               // the source sends no more WAL; its last words follow
+	closed                // it would take another command
+)
+
+// stream is one START_REPLICATION. It belongs to the goroutine of run, with two exceptions: while that one is inside the sink,
+// pulse has the voice; and when much is to be done, one sync runs beside.
+//
+// Live, a turn reads what is there, appends it, syncs, and reports: what arrives meanwhile is the next turn's, so one sync
+// covers all commits that came during the one before. Catching up, turns go on while a sync runs.
+type stream struct {
+	receiver *Receiver
+	source   Source
+	start    pg.Position
+	interval time.Duration // the longest time between two status messages
+
+	wire    *wire
+	decoder decoder
+	syncs   syncs
+	voice   voice
+	pulse   *pulse
+
+	phase     phase
+	received  pg.LSN // where the next byte belongs
+	sourceEnd pg.LSN // the highest end that the source told of
+	replyDue  bool   // it asked for an answer
+
+	small   [64]byte        // what is read into while there is no chunk
+	full    bool            // the last read filled its buffer, so more was probably there
+	chunk   *[chunkLen]byte // nil while the stream is idle
+	readAt  time.Time       // when a read last ended
+	silence time.Duration   // for how long reading has waited in vain
+}
+
+func newStream(r *Receiver, w *wire, src Source, start pg.Position) *stream {
+	s := &stream{
+		receiver: r, source: src, start: start, received: start.LSN, sourceEnd: src.Flush, wire: w,
+		// Asked for a sign of life after half of ReceiveTimeout, the source has the other half to give it.
+		interval: min(r.cfg.StatusInterval, r.cfg.ReceiveTimeout/2),
+		syncs:    syncs{sink: r.sink, woken: w.wake},
+		voice:    voice{wire: w},
+	}
+	s.pulse = newPulse(s.voice.repeat)
+	return s
+}
+
+// run streams until something ends it. Whatever that is, what was received is synced, and the connection is closed.
+func (s *stream) run(ctx context.Context) error {
+	defer s.wire.close()
+	unwatch := s.wire.watch(ctx)
+	err := s.loop(ctx)
+	unwatch()
+	if syncErr := s.syncs.all(); err == nil {
+		err = syncErr
+	}
+	if err == nil || ctx.Err() != nil {
+		s.leave()
+	}
+	s.releaseChunk()
+	return err
+}
+
+// loop asks for the stream, and takes turns until the source has no more, or an error.
+func (s *stream) loop(ctx context.Context) error {
+	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.source.Slot.Name, s.start.LSN, s.start.TLI)
+	if err := s.wire.write(appendQuery(nil, command)); err != nil {
+		return err
+	}
+	for s.phase != closed {
+		if err := s.turn(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turn is one wait for the source, and what its answer brings about.
+func (s *stream) turn(ctx context.Context) error {
+	chunk, err := s.read(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.work(chunk); err != nil {
+		return err
+	}
+	return s.report()
+}
+
+// work is the part of a turn in which the disk may keep us.
+func (s *stream) work(chunk []byte) error {
+	if s.voice.open {
+		s.pulse.arm()
+		defer s.pulse.disarm()
+	}
+	if err := s.take(chunk); err != nil {
+		return err
+	}
+	return s.commit()
+}
+
+// read returns what the source sent; nothing if it sent nothing for a while, or a sync that ran beside has ended.
+func (s *stream) read(ctx context.Context) ([]byte, error) {
+	if err := s.wire.limitRead(s.patience()); err != nil {
+		return nil, fmt.Errorf("read from the source: %w", err)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if ended, err := s.syncs.collect(); ended || err != nil {
+		return nil, err
+	}
+	buf := s.buffer()
+	began := time.Now()
+	n, err := s.wire.read(buf)
+	s.readAt = time.Now()
+	s.full = n == len(buf)
+	if n > 0 {
+		s.silence = 0
+		s.useChunk()
+		return buf[:n], nil // an error would come again
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, s.quiet(s.readAt.Sub(began))
+	}
+	return nil, fmt.Errorf("read from the source: %w", err)
+}
+
+// patience is how long to wait for the source.
+func (s *stream) patience() time.Duration {
+	switch untilDue := max(s.due()-time.Since(s.voice.spokeAt), time.Millisecond); {
+	case !s.voice.open:
+		return s.interval
+	case s.full:
+		return time.Millisecond
+	case s.chunk != nil:
+		return min(untilDue, idleAfter)
+	default:
+		return untilDue
+	}
+}
+
+// quiet is told that reading has waited in vain. It gives up on a source that is silent for too long.
+func (s *stream) quiet(waited time.Duration) error {
+	s.silence += waited
+	if limit := s.receiver.cfg.ReceiveTimeout; s.silence >= limit {
+		return fmt.Errorf("the source was silent for %s: the network between, or the server, is down or hangs", limit)
+	}
+	if !s.syncs.running() {
+		s.releaseChunk()
+	}
+	return nil
+}
+
+// buffer is what to read into.
+func (s *stream) buffer() []byte {
+	if s.chunk == nil {
+		return s.small[:]
+	}
+	return s.chunk[:]
+}
+
+// useChunk takes a chunk for the next read.
+func (s *stream) useChunk() {
+	if s.chunk == nil {
+		s.chunk = chunks.Get().(*[chunkLen]byte)
+	}
+}
+
+func (s *stream) releaseChunk() {
+	if s.chunk != nil {
+		chunks.Put(s.chunk)
+		s.chunk = nil
+	}
+}
+
+// take works through what was read.
+func (s *stream) take(chunk []byte) error {
+	for {
+		f, rest, err := s.decoder.next(chunk)
+		if err != nil {
+			return err
+		}
+		switch f.kind {
+		case frameNone:
+			return nil
+		case frameWAL:
+			err = s.append(f)
+		case frameKeepalive:
+			s.learn(f.sourceEnd)
+			s.replyDue = s.replyDue || f.replyNow
+		case frameMessage:
+			err = s.message(f.typ, f.data)
+		}
+		if err != nil {
+			return err
+		}
+		chunk = rest
+	}
+}
+
+// append takes a piece of WAL, which must continue exactly where we are.
+func (s *stream) append(f frame) error {
+	if s.phase != copying {
+		return errors.New("the source sent WAL where none may come")
+	}
+	if f.lsn != s.received {
+		return fmt.Errorf("the source sent WAL at %s, where %s comes next", f.lsn, s.received)
+	}
+	if err := s.syncs.append(f.lsn, f.data, s.readAt); err != nil {
+		return err
+	}
+	s.received += pg.LSN(len(f.data))
+	s.learn(f.sourceEnd)
+	return nil
+}
+
+// learn is told the end of the source's WAL.
+func (s *stream) learn(end pg.LSN) {
+	if end > s.sourceEnd {
+		s.sourceEnd = end
+		s.receiver.tracker.sourceEnd.Store(uint64(end))
+	}
+}
+
+// commit has the sink sync, when it is time for that.
+func (s *stream) commit() error {
+	switch {
+	case s.phase == closing:
+		return s.syncs.all() // nothing can be reported after it
+	case s.phase != copying || s.syncs.running() || !s.syncs.due() || !s.receiver.sink.Verified():
+		return nil
+	case s.syncs.pending.bytes >= catchUp || s.received+catchUp < s.sourceEnd:
+		s.syncs.start()
+		return nil
+	case s.silence == 0 && (s.full || !s.decoder.atBorder()):
+		return nil // the rest is under way
+	}
+	return s.syncs.now()
+}
+
+// report tells the source what is due.
+func (s *stream) report() error {
+	if !s.voice.open {
+		return nil
+	}
+	flush := s.promise()
+	if flush != s.voice.reported || s.replyDue || time.Since(s.voice.spokeAt) >= s.due() {
+		if err := s.say(flush); err != nil {
+			return err
+		}
+	}
+	if s.phase == closing {
+		return s.voice.endCopy()
+	}
+	return nil
+}
+
+// due is how old the last status may become.
+func (s *stream) due() time.Duration {
+	if s.syncs.running() {
+		return pulseEvery // meanwhile, flushed does not move, however much arrives
+	}
+	return s.interval
+}
+
+// promise is the flush LSN that may be acknowledged: what a sync vouched for, once it is known to be the source's, and only
+// on the TLI that the source is on.
+func (s *stream) promise() pg.LSN {
+	if s.start.TLI != s.source.TLI || !s.receiver.sink.Verified() {
+		return 0
+	}
+	return s.syncs.flushed
+}
+
+// say reports a flush LSN, and tells of it if it is an acknowledgement.
+func (s *stream) say(flush pg.LSN) error {
+	before := s.voice.reported
+	if err := s.voice.say(flush, s.silence >= s.receiver.cfg.ReceiveTimeout/2); err != nil {
+		return err
+	}
+	s.replyDue = false
+	if b := s.syncs.takeSynced(); flush > before && b.bytes > 0 {
+		s.receiver.cfg.Events.acked(Ack{
+			Position: pg.Position{TLI: s.start.TLI, LSN: flush},
+			Bytes:    b.bytes,
+			Duration: s.voice.spokeAt.Sub(b.readAt),
+		})
+	}
+	return nil
+}
+
+// leave says goodbye, within the time for it, and waits until the source has heard it.
+func (s *stream) leave() {
+	s.wire.interrupt()
+	if err := s.voice.goodbye(s.promise()); err != nil {
+		return // it does not listen
+	}
+	s.useChunk()
+	s.wire.drain(s.chunk[:])
+}
