@@ -116,6 +116,9 @@ func credential() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
+// Give makes the user who runs the node the owner of a file.
+func Give(path string) error { return give(path) }
+
 // give makes the unprivileged user the owner of a file or directory.
 func give(path string) error {
 	cred, err := credential()
@@ -123,4 +126,10 @@ func give(path string) error {
 		return err
 	}
 	return os.Chown(path, int(cred.Uid), int(cred.Gid))
+}
+
+// Command prepares one of PostgreSQL's tools, to run as the user who owns the
+// data directories.
+func Command(ctx context.Context, dir, path string, args ...string) (*exec.Cmd, error) {
+	return command(ctx, dir, append([]string{path}, args...))
 }

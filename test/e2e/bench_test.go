@@ -1,0 +1,329 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/pgserver"
+	"github.com/sluicewal/sluice/test/rig"
+)
+
+// program is the binary under test.
+var program string
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	path, cleanup, err := rig.Build(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer cleanup()
+	program = path
+	return m.Run()
+}
+
+// patience is how long anything here may take that has to happen by itself.
+const patience = 30 * time.Second
+
+// bench is a primary whose only synchronous standby is a node, and a base
+// backup of it. Its methods end the test when something does not work.
+type bench struct {
+	t       *testing.T
+	ctx     context.Context //nolint:containedctx // the test's own, with its time
+	dir     string
+	node    *rig.Node
+	primary *pgserver.Server
+	backup  string // taken before the first row
+	rows    int    // committed so far
+	servers int
+	allowed []rig.Allowed
+}
+
+// segmentMiB is small, so that tests meet many segments.
+const segmentMiB = 1
+
+// newBench sets up a primary with segments of 1 MiB.
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	return newBenchWith(t, pgserver.Options{SegmentSizeMiB: segmentMiB})
+}
+
+func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t)}
+	var err error
+	if b.node, err = rig.NewNode(t, rig.NodeOptions{Binary: program}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.scanLog)
+	b.do(b.node.Start(ctx))
+	b.primary = b.newCluster(opts)
+	b.do(b.primary.Exec(ctx, "CREATE TABLE ledger (id int PRIMARY KEY, note text)"))
+	b.do(b.node.Create(ctx, b.primary.Conninfo()))
+	b.streams()
+	b.backup = filepath.Join(b.dir, "backup")
+	b.do(b.primary.BaseBackup(ctx, b.backup, pgserver.NoWAL))
+	b.synchronous(b.primary)
+	return b
+}
+
+// do ends the test at an error.
+func (b *bench) do(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// newCluster makes a server with a system identifier of its own.
+func (b *bench) newCluster(opts pgserver.Options) *pgserver.Server {
+	b.t.Helper()
+	opts.Dir = b.newDir()
+	config := map[string]string{"autovacuum": "off", "wal_keep_size": "512MB"}
+	for k, v := range opts.Config {
+		config[k] = v
+	}
+	opts.Config = config
+	s, err := pgserver.Start(b.t.Context(), opts)
+	b.do(err)
+	b.owns(s)
+	return s
+}
+
+// owns ends a server with the test, and shows its log if that failed.
+func (b *bench) owns(s *pgserver.Server) {
+	b.t.Cleanup(func() {
+		if err := s.Kill(); err != nil {
+			b.t.Error(err)
+		}
+		if b.t.Failed() {
+			b.t.Logf("the end of the log of %s:\n%s", filepath.Base(s.Dir()), s.Log(15))
+		}
+	})
+}
+
+func (b *bench) newDir() string {
+	b.servers++
+	return filepath.Join(b.dir, "pg"+strconv.Itoa(b.servers))
+}
+
+// synchronous lets a server's commits wait for the node.
+func (b *bench) synchronous(s *pgserver.Server) {
+	b.t.Helper()
+	b.do(s.Configure(b.ctx, map[string]string{"synchronous_standby_names": rig.NodeID}))
+	b.awaitValue(s, "SHOW synchronous_standby_names", rig.NodeID)
+}
+
+// awaitValue waits until a query on a server gives a value.
+func (b *bench) awaitValue(s *pgserver.Server, query, want string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	var got string
+	err := rig.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		var err error
+		got, err = s.Value(ctx, query)
+		return got == want, err
+	})
+	if err != nil {
+		b.t.Fatalf("%s: %q, want %q: %v", query, got, want, err)
+	}
+}
+
+// streams waits until the node is connected to its source.
+func (b *bench) streams() rig.Status {
+	b.t.Helper()
+	return b.await("the node streams", func(s rig.Status) bool { return s.Source.Connected })
+}
+
+// await waits for a status of the timeline.
+func (b *bench) await(what string, wanted func(rig.Status) bool) rig.Status {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	s, err := b.node.AwaitStatus(ctx, what, wanted)
+	b.do(err)
+	return s
+}
+
+// refused waits until the node refuses its source, and holds the reason
+// against the pieces that it has to name.
+func (b *bench) refused(pieces ...string) {
+	b.t.Helper()
+	s := b.await("the source is refused", func(s rig.Status) bool { return s.Source.State == "refused" })
+	for _, piece := range pieces {
+		if !strings.Contains(s.Source.Error, piece) {
+			b.t.Errorf("the refusal does not name %q: %s", piece, s.Source.Error)
+		}
+	}
+}
+
+// commit inserts n rows in one acknowledged transaction each.
+func (b *bench) commit(s *pgserver.Server, n int) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	c, err := s.Connect(ctx)
+	b.do(err)
+	defer func() { _ = c.Close(ctx) }()
+	for range n {
+		b.rows++
+		b.do(c.Exec(ctx, fmt.Sprintf("INSERT INTO ledger VALUES (%d, 'row %d')", b.rows, b.rows)))
+	}
+}
+
+// fill writes n whole segments and a part of another, with commits in each.
+func (b *bench) fill(s *pgserver.Server, n int) {
+	b.t.Helper()
+	for range n {
+		b.commit(s, 3)
+		b.do(s.Exec(b.ctx, "SELECT pg_switch_wal()"))
+	}
+	b.commit(s, 3)
+}
+
+// has checks that a server holds all rows that were committed, and no others.
+func (b *bench) has(s *pgserver.Server) {
+	b.t.Helper()
+	got, err := s.Value(b.ctx, "SELECT count(*) || ' up to ' || coalesce(max(id), 0) FROM ledger")
+	b.do(err)
+	if want := fmt.Sprintf("%d up to %d", b.rows, b.rows); got != want {
+		b.t.Errorf("the server has rows %s, want %s", got, want)
+	}
+}
+
+// hangs checks that a commit on a server is not acknowledged: it waits until
+// it is cancelled, and PostgreSQL warns.
+func (b *bench) hangs(s *pgserver.Server, sql string) {
+	b.t.Helper()
+	c, err := s.Connect(b.ctx)
+	b.do(err)
+	defer func() { _ = c.Close(b.ctx) }()
+	pid, err := c.Query(b.ctx, "SELECT pg_backend_pid()")
+	b.do(err)
+	answered := make(chan error, 1)
+	go func() { answered <- c.Exec(b.ctx, sql) }()
+	b.awaitValue(s, "SELECT wait_event FROM pg_stat_activity WHERE pid = "+pid[0][0], "SyncRep")
+	b.do(s.Exec(b.ctx, "SELECT pg_cancel_backend("+pid[0][0]+")"))
+	if err := <-answered; err != pgserver.ErrNotReplicated { //nolint:errorlint // it is returned as it is
+		b.t.Errorf("a commit that nobody may acknowledge was answered: %v", err)
+	}
+}
+
+// prepare copies the base backup and makes it recover by command.
+func (b *bench) prepare(command string, settings map[string]string) (dir string) {
+	b.t.Helper()
+	dir = b.newDir()
+	b.do(rig.CopyTree(b.ctx, b.backup, dir))
+	b.do(pgserver.PrepareRestore(dir, command, settings))
+	return dir
+}
+
+// launch starts a server on a directory that exists.
+func (b *bench) launch(dir string) *pgserver.Server {
+	b.t.Helper()
+	s, err := pgserver.StartExisting(b.t.Context(), pgserver.Options{Dir: dir})
+	b.do(err)
+	b.owns(s)
+	return s
+}
+
+// restore restores and waits until the new server is promoted.
+func (b *bench) restore(command string, settings map[string]string) *pgserver.Server {
+	b.t.Helper()
+	s := b.launch(b.prepare(command, settings))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	b.do(s.WaitPromoted(ctx))
+	return s
+}
+
+// restoreStops checks that a restore ends with an error, and does not promote.
+func (b *bench) restoreStops(command string) {
+	b.t.Helper()
+	s := b.launch(b.prepare(command, nil))
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := s.WaitPromoted(ctx); err == nil {
+		b.t.Fatalf("a restore that lacks WAL was promoted:\n%s", s.Log(20))
+	}
+	b.do(s.Wait(ctx))
+	if strings.Contains(s.Log(1000), "selected new timeline ID") {
+		b.t.Errorf("the restore chose a new TLI:\n%s", s.Log(20))
+	}
+}
+
+// failover ends the primary and puts a restored server in its place.
+func (b *bench) failover() rig.Seal {
+	b.t.Helper()
+	b.do(b.primary.Kill())
+	seal, err := b.node.Seal(b.ctx)
+	b.do(err)
+	b.primary = b.restore(b.node.RestoreCommand(), map[string]string{"synchronous_standby_names": rig.NodeID})
+	b.follow(b.primary, seal.TLI+1)
+	return seal
+}
+
+// follow sets the source, and waits until the node follows its TLI.
+func (b *bench) follow(s *pgserver.Server, tli pg.TLI) rig.Status {
+	b.t.Helper()
+	b.do(b.node.Follow(b.ctx, s.Conninfo()))
+	return b.await(fmt.Sprintf("the node follows TLI %d", tli), func(s rig.Status) bool {
+		return s.TLI == tli && s.Source.Connected
+	})
+}
+
+// fork reads where TLI tli of a server began, from the history file.
+func (b *bench) fork(s *pgserver.Server, tli pg.TLI) pg.LSN {
+	b.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.Dir(), "pg_wal", pg.HistoryName(tli)))
+	b.do(err)
+	h, err := pg.ParseHistory(tli, text)
+	b.do(err)
+	fork, ok := h.Parent()
+	if !ok {
+		b.t.Fatalf("no parent in %q", text)
+	}
+	return fork.LSN
+}
+
+// fetch runs wal-fetch for a file, through the running node, and returns how
+// that ended and where the file is.
+func (b *bench) fetch(file string, flags ...string) (rig.Result, string) {
+	b.t.Helper()
+	out := filepath.Join(rig.TempDir(b.t), file)
+	args := append([]string{"wal-fetch"}, flags...)
+	r, err := b.node.Run(b.ctx, "", append(args, rig.Timeline, file, out)...)
+	b.do(err)
+	return r, out
+}
+
+// explains allows lines of the node's log above info that a fault of this test
+// causes. All others fail it.
+func (b *bench) explains(because string, patterns ...string) {
+	for _, p := range patterns {
+		b.allowed = append(b.allowed, rig.Allowed{Message: regexp.MustCompile(p), Because: because})
+	}
+}
+
+func (b *bench) scanLog() {
+	lines, err := rig.Unexpected(b.node.LogFile(), b.allowed)
+	if err != nil {
+		b.t.Error(err)
+	}
+	for _, line := range lines {
+		b.t.Errorf("the node logged, and nothing explains it: %s", line)
+	}
+}
