@@ -12,6 +12,8 @@ type Status struct {
 	Running bool
 	// Stopping says that the running task was told to stop.
 	Stopping bool
+	// Progressed says that the running task has made progress.
+	Progressed bool
 	// Since is when it was started or, if it does not run, when it ended.
 	Since time.Time
 	// Generation is that of the run that runs, or of the last one.
@@ -105,7 +107,7 @@ func (rec *record) now() Status {
 	s.Running, s.Stopping = true, rec.stopping
 	s.Since, s.Generation = rec.run.started, rec.run.Generation
 	if rec.run.progressed.Load() {
-		s.FruitlessRuns = 0
+		s.Progressed, s.FruitlessRuns = true, 0
 	}
 	return s
 }

@@ -36,7 +36,8 @@ func TestFruitlessRunsAreCountedInARow(t *testing.T) {
 
 func TestProgressEndsARowOfFailuresWhileTheTaskRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, _ := newGroup()
+		var told []Name
+		g := New(gate.New(gate.Config{}), Config{Progressed: func(n Name) { told = append(told, n) }})
 		refused := errors.New("connection refused")
 		for range 3 {
 			mustGo(t.Context(), t, g, "receive", func(context.Context) error { return refused })
@@ -54,16 +55,19 @@ func TestProgressEndsARowOfFailuresWhileTheTaskRuns(t *testing.T) {
 			return untilCancelled(ctx)
 		})
 		synctest.Wait()
-		if s := only(t, g); !s.Running || s.FruitlessRuns != 3 {
-			t.Fatalf("before progress: %+v", s)
+		if s := only(t, g); !s.Running || s.Progressed || s.FruitlessRuns != 3 || len(told) != 0 {
+			t.Fatalf("before progress: %+v, told %v", s, told)
 		}
 		close(connected)
 		synctest.Wait()
-		if s := only(t, g); s.FruitlessRuns != 0 || !errors.Is(s.LastErr, refused) {
+		if s := only(t, g); !s.Progressed || s.FruitlessRuns != 0 || !errors.Is(s.LastErr, refused) {
 			t.Fatalf("after progress: %+v", s)
 		}
 		cancel()
 		synctest.Wait()
+		if s := only(t, g); s.Progressed || len(told) != 1 || told[0] != "receive" {
+			t.Fatalf("after the end: %+v, told %v", s, told)
+		}
 	})
 }
 

@@ -42,6 +42,8 @@ type Task struct {
 // Config is what a group may be told; the zero value will do.
 type Config struct {
 	Events Events
+	// Progressed is called when a run makes its first progress, on its goroutine.
+	Progressed func(Name)
 	// Ended is called when a task has ended and its status says so, for whoever
 	// decides what runs next. The task still holds its pass.
 	Ended func(Name)
@@ -67,6 +69,7 @@ func New(g *gate.Gate, cfg Config) *Group {
 // run is one run of a task.
 type run struct {
 	Task
+	group      *Group
 	attempt    int
 	started    time.Time
 	pass       gate.Pass
@@ -83,7 +86,7 @@ func (g *Group) Go(ctx context.Context, t Task) error {
 	if err != nil {
 		return fmt.Errorf("start task %s: %w", t.Name, err)
 	}
-	r := &run{Task: t, pass: pass, started: time.Now(), ended: make(chan struct{})}
+	r := &run{Task: t, group: g, pass: pass, started: time.Now(), ended: make(chan struct{})}
 	taskCtx, cancel := context.WithCancelCause(ctx)
 	r.cancel = cancel
 	if err := g.admit(r); err != nil {
@@ -184,7 +187,10 @@ type runKey struct{}
 // again. Outside of a task it does nothing.
 func Progress(ctx context.Context) {
 	r, ok := ctx.Value(runKey{}).(*run)
-	if ok && !r.progressed.Load() {
-		r.progressed.Store(true)
+	if !ok || r.progressed.Load() || !r.progressed.CompareAndSwap(false, true) {
+		return
+	}
+	if told := r.group.cfg.Progressed; told != nil {
+		told(r.Name)
 	}
 }
