@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
+	"go.uber.org/goleak"
 )
 
 var (
@@ -36,7 +37,12 @@ func testMain(m *testing.M) int {
 	}
 	defer cleanup()
 	program = path
-	return m.Run()
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 func TestDurability(t *testing.T) {
