@@ -7,36 +7,34 @@ import (
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
+// lsnTexts and lsnsRefused are what a server reads, and what it calls invalid input; TestServerReadsTheSameWords asks one.
+var (
+	lsnTexts = map[string]pg.LSN{
+		"0/0":               0,
+		"0/16B3748":         0x16B3748,
+		"16/B374D848":       0x16_B374D848,
+		"a/0000000b":        0xA_0000000B,
+		"FFFFFFFF/FFFFFFFF": 1<<64 - 1,
+	}
+	lsnsRefused = []string{
+		"", "/", "0", "0/", "/0", "G/0", "0/0/0", " 0/0", "0/0 ", "+1/0", "-1/0", "0x1/0", "1_0/0", "000000000/0", "0/123456789",
+	}
+)
+
 func TestLSNText(t *testing.T) {
-	for _, c := range []struct {
-		text   string
-		lsn    pg.LSN
-		prints string // empty: text
-	}{
-		{text: "0/0"},
-		{text: "0/16B3748", lsn: 0x16B3748},
-		{text: "16/B374D848", lsn: 0x16_B374D848},
-		{text: "FFFFFFFF/FFFFFFFF", lsn: 1<<64 - 1},
-		{text: "a/0000000b", lsn: 0xA_0000000B, prints: "A/B"},
-	} {
-		got, err := pg.ParseLSN(c.text)
-		if err != nil || got != c.lsn {
-			t.Errorf("ParseLSN(%q) = %s, %v; want %s", c.text, got, err, c.lsn)
-		}
-		if c.prints == "" {
-			c.prints = c.text
-		}
-		if got.String() != c.prints {
-			t.Errorf("%q prints as %q, want %q", c.text, got, c.prints)
+	for text, want := range lsnTexts {
+		if got, err := pg.ParseLSN(text); err != nil || got != want {
+			t.Errorf("ParseLSN(%q) = %s, %v; want %s", text, got, err, want)
 		}
 	}
-}
-
-// The server answers "invalid input syntax for type pg_lsn" to each of them.
-func TestLSNThatPostgreSQLRefuses(t *testing.T) {
-	for _, text := range []string{"", "/", "0", "0/", "/0", "G/0", "0/0/0", " 0/0", "0/0 ", "+1/0", "0x1/0", "000000000/0", "0/123456789", "-1/0", "1_0/0"} {
+	for _, text := range lsnsRefused {
 		if got, err := pg.ParseLSN(text); err == nil {
 			t.Errorf("ParseLSN(%q) = %s, want an error", text, got)
+		}
+	}
+	for lsn, want := range map[pg.LSN]string{0: "0/0", 0x16B3748: "0/16B3748", 0xA_0000000B: "A/B"} {
+		if lsn.String() != want {
+			t.Errorf("%d prints as %q, want %q", uint64(lsn), lsn, want)
 		}
 	}
 }
