@@ -129,7 +129,9 @@ type info struct {
 	isDir bool
 }
 
-func (n *node) info(name string) info { return info{name: name, size: int64(len(n.data)), isDir: n.isDir} }
+func (n *node) info(name string) info {
+	return info{name: name, size: int64(len(n.data)), isDir: n.isDir}
+}
 
 func (i info) Name() string       { return i.name }
 func (i info) Size() int64        { return i.size }

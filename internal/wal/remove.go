@@ -1,0 +1,68 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Segments lists all segment files, by number and then by TLI.
+func (l *Log) Segments() []SegmentInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return sorted(l.files, func(SegmentInfo) bool { return true })
+}
+
+// Remove removes segments, of any TLI, that lie below an LSN of the newest TLI's history as a whole, and returns how many and
+// how much that was. Those that somebody reads stay, and so does what the next start needs: the segment with the last durable
+// record, and the one before. Histories stay.
+//
+// If one cannot be removed, the others are, and the error says which.
+func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
+	var errs []error
+	for _, i := range l.takeRemovable(below) {
+		if err := removeIfThere(l.fs, l.path(i.Name)); err != nil {
+			l.putBack(i)
+			errs = append(errs, fmt.Errorf("remove segment: %w", err))
+			continue
+		}
+		segments++
+		size += i.SizeBytes
+	}
+	if segments > 0 {
+		l.counters.removed.Add(int64(segments))
+		l.counters.segments.Add(-int64(segments))
+		l.counters.localBytes.Add(-size)
+		errs = append(errs, l.fs.SyncDir(l.dir))
+		l.events.removed(segments, size)
+	}
+	return segments, size, errors.Join(errs...)
+}
+
+// takeRemovable takes out of the list what may be removed, so that nobody opens it any more.
+func (l *Log) takeRemovable(below pg.LSN) []SegmentInfo {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	keep := l.keepFrom()
+	gone := sorted(l.files, func(i SegmentInfo) bool {
+		return l.size.Start(i.SegNo+1) <= below && i.SegNo < keep && l.readers[i.id()] == 0
+	})
+	for _, i := range gone {
+		delete(l.files, i.id())
+	}
+	return gone
+}
+
+// keepFrom returns the first segment that the next start may have to walk.
+func (l *Log) keepFrom() pg.SegNo {
+	last := l.tip.Load().flushed.load().lastRecord
+	n := l.size.SegNo(last)
+	return max(n, 1) - 1
+}
+
+func (l *Log) putBack(i SegmentInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.files[i.id()] = i
+}
