@@ -1,0 +1,93 @@
+package timeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Quorum is what a source's synchronous_standby_names said about us on one TLI.
+type Quorum struct {
+	TLI pg.TLI `json:"tli"`
+	// Raw is the setting as it was read.
+	Raw   string   `json:"raw"`
+	K     int      `json:"k"`
+	N     int      `json:"n"`
+	Names []string `json:"names,omitempty"`
+	// Unbounded says that the setting has "*": n is not known, so that no number
+	// of nodes can vouch for all commits.
+	Unbounded bool `json:"unbounded,omitempty"`
+	// Synchronous says that our name is in it: commits may wait for us.
+	Synchronous bool `json:"synchronous"`
+	// Required is the largest n-k+1 that was seen on this TLI: so many nodes
+	// have to seal before no quorum can be left without them.
+	Required int       `json:"required"`
+	ReadAt   time.Time `json:"-"`
+}
+
+// ReadQuorum makes a Quorum of the setting's text, for the node whose
+// application_name is name.
+func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
+	s, err := pg.ParseSyncStandbyNames(raw)
+	if err != nil {
+		return Quorum{}, fmt.Errorf("synchronous_standby_names %q: %w", raw, err)
+	}
+	q := Quorum{TLI: tli, Raw: raw, Names: s.Names, ReadAt: now, Required: 1}
+	if s.Empty() {
+		return q, nil
+	}
+	q.K, q.N, q.Unbounded = s.K, s.N(), s.Star
+	q.Synchronous = s.Star || s.Contains(name)
+	if q.Synchronous && !s.Star {
+		q.Required = max(1, s.Required())
+	}
+	return q, nil
+}
+
+// merge returns the quorum that counts after a new reading of the same TLI: the
+// setting as it is now, and the strictest requirement that was ever seen,
+// because commits made under it are still there.
+func (q Quorum) merge(seen Quorum) Quorum {
+	if q.TLI != seen.TLI {
+		return seen
+	}
+	seen.Required = max(seen.Required, q.Required)
+	seen.Unbounded = seen.Unbounded || q.Unbounded
+	return seen
+}
+
+// sameFacts reports whether two readings differ in nothing but their time.
+func (q Quorum) sameFacts(o Quorum) bool {
+	return q.TLI == o.TLI && q.Raw == o.Raw && q.Required == o.Required && q.Unbounded == o.Unbounded && q.Synchronous == o.Synchronous
+}
+
+// SealableAlone reports whether one node's word is enough to seal, and if not,
+// why, and what to do instead. name is the node's application_name.
+func (q Quorum) SealableAlone(name string) error {
+	switch {
+	case !q.Synchronous:
+		return nil
+	case q.Unbounded:
+		return fmt.Errorf("synchronous_standby_names was %q: any standby may hold commits that this node lacks; "+
+			"promote the standby that is furthest, or seal with --accept-data-loss", q.Raw)
+	case q.Required > 1:
+		others := slices.DeleteFunc(slices.Clone(q.Names), func(n string) bool { return strings.EqualFold(n, name) })
+		return fmt.Errorf("synchronous_standby_names was %q: %d of %d standbys have to vouch for the end, and this node is one; "+
+			"commits may lie on %s only: promote the furthest of those servers instead, or seal with --accept-data-loss",
+			q.Raw, q.Required, q.N, strings.Join(others, ", "))
+	}
+	return nil
+}
+
+// quorumOf returns the quorum kept for a TLI.
+func quorumOf(qs []Quorum, tli pg.TLI) (Quorum, bool) {
+	for _, q := range qs {
+		if q.TLI == tli {
+			return q, true
+		}
+	}
+	return Quorum{}, false
+}

@@ -1,0 +1,178 @@
+package timeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// Held is what the timeline holds and has promised, as a receiver needs it to
+// judge a source.
+type Held struct {
+	SystemID    uint64 // 0: no source was ever seen
+	SegmentSize pg.SegmentSize
+	Position    pg.Position // raw end of what is held
+	RecordEnd   pg.LSN
+	// Seal is the seal of Position.TLI, if there is one.
+	Seal           *Seal
+	AcceptDataLoss bool
+}
+
+// Held returns what is held now.
+func (t *Timeline) Held() Held {
+	c := t.Control()
+	h := Held{SystemID: c.SystemID, SegmentSize: c.SegmentSize, AcceptDataLoss: c.AcceptDataLoss}
+	l := t.Log()
+	if l == nil {
+		return h
+	}
+	s := l.Stats()
+	h.Position, h.RecordEnd = s.Write, s.RecordEnd
+	if seal, ok := c.SealOf(h.Position.TLI); ok {
+		h.Seal = &seal
+	}
+	return h
+}
+
+// BeginReceive lets one receiver in, and returns how it says that it has ended.
+// From here on the log may change, so that the mark of a clean close is taken
+// back first. It fails with ErrSealing while a seal is decided, so that nothing
+// is acknowledged that the seal's end does not know.
+func (t *Timeline) BeginReceive() (end func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sealing > 0 {
+		return nil, ErrSealing
+	}
+	if t.receiving != nil {
+		return nil, fmt.Errorf("timeline %s: a receiver runs already", t.id)
+	}
+	done := make(chan struct{})
+	t.receiving = done
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		close(done)
+		t.receiving = nil
+	}, nil
+}
+
+// unclean takes the mark of a clean close back, durably.
+func (t *Timeline) unclean(ctx context.Context) error {
+	return t.update(ctx, func(c *Control) error {
+		if !c.Clean {
+			return errNoChange
+		}
+		c.Clean = false
+		return nil
+	})
+}
+
+// PrepareReceive makes the log ready to be appended to: the mark of a clean
+// close is taken back, and a poisoned writer recovers what a sync vouched for.
+func (t *Timeline) PrepareReceive(ctx context.Context) error {
+	if err := t.unclean(ctx); err != nil {
+		return err
+	}
+	l := t.Log()
+	if l == nil || l.Stats().Poisoned == nil {
+		return nil
+	}
+	if err := l.Recover(); err != nil {
+		return fmt.Errorf("recover the log: %w", err)
+	}
+	return nil
+}
+
+// Adoption is what a timeline becomes when it sees its first source.
+type Adoption struct {
+	SystemID    uint64
+	SegmentSize pg.SegmentSize
+	Start       pg.Position // the start of a segment
+	SourceFlush pg.LSN      // the source's position at this moment
+	// History is the history file of Start.TLI, byte for byte; nil on TLI 1.
+	History []byte
+}
+
+// Adopt takes the identity of the first source, and begins to hold WAL. The
+// node is qualified once it holds everything from there to the source's
+// position of this moment.
+func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
+	if id := t.Control().SystemID; id != 0 {
+		return fmt.Errorf("timeline %s has system identifier %d already", t.id, id)
+	}
+	l, err := wal.Open(filepath.Join(t.cfg.Dir, walDir), t.walConfig(a.SegmentSize), wal.Vouched{})
+	if err != nil {
+		return fmt.Errorf("open wal: %w", err)
+	}
+	if err := begin(l, a); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	err = t.update(ctx, func(c *Control) error {
+		c.SystemID, c.SegmentSize, c.JoinLSN = a.SystemID, a.SegmentSize, a.SourceFlush
+		c.Start, c.Flush, c.Clean = a.Start, a.Start, false
+		return nil
+	})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	t.log.Store(l)
+	return nil
+}
+
+// begin gives an empty log its first position. A crash before the control file
+// says so leaves a history file that the next adoption finds equal, or nothing.
+func begin(l *wal.Log, a Adoption) error {
+	if a.History != nil {
+		if err := l.StoreHistory(a.Start.TLI, a.History); err != nil {
+			return err
+		}
+	}
+	return l.Start(a.Start)
+}
+
+// Synced tells the manager how far the log is durable now.
+func (t *Timeline) Synced() {
+	s := t.Log().Stats()
+	t.wake.Flush.Set(uint64(s.Flush.LSN))
+	t.wake.Commit.Set(uint64(s.CommitEnd))
+	if s.Poisoned != nil {
+		t.wake.Ring(ReasonStateChanged)
+	}
+}
+
+// Follow goes over to a child of the newest TLI, whose history leaves ours at or
+// below what is held. What lies beyond the fork is kept aside, and said.
+func (t *Timeline) Follow(ctx context.Context, child pg.History, raw []byte) error {
+	l := t.Log()
+	if l == nil {
+		return ErrEmpty
+	}
+	if _, err := l.SwitchTLI(child, raw); err != nil {
+		return err
+	}
+	err := t.update(ctx, func(c *Control) error {
+		c.AcceptDataLoss = false
+		return nil
+	})
+	if err == nil {
+		t.wake.Ring(ReasonTLIChanged)
+	}
+	return err
+}
+
+// Qualified reports whether this node has held, unbroken, everything from the
+// first position to the source's position when it joined: only then does its
+// "does not exist" count.
+func (t *Timeline) Qualified() bool {
+	c, l := t.Control(), t.Log()
+	if l == nil {
+		return false
+	}
+	p := l.Stats().Flush
+	return p.TLI > c.Start.TLI || p.LSN >= c.JoinLSN
+}

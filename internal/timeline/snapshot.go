@@ -1,0 +1,53 @@
+package timeline
+
+import (
+	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Snapshot is what a manager plans by: values only, taken without waiting for
+// any I/O.
+type Snapshot struct {
+	State State
+	// HasSource says that there is a server to stream from.
+	HasSource bool
+	// SourceGeneration grows whenever the source changes: what runs for an
+	// earlier one must end.
+	SourceGeneration uint64
+	// Sealing says that a seal's end is being decided: nothing may be received.
+	Sealing bool
+
+	TLI         pg.TLI
+	SegmentSize pg.SegmentSize // 0 until a source was seen
+	WriteLSN    pg.LSN
+	FlushLSN    pg.LSN
+	CommitLSN   pg.LSN
+
+	// ControlSavedAt and ControlSaved say what the control file knows.
+	ControlSavedAt time.Time
+	ControlSaved   pg.Position
+
+	LocalBytes int64
+	// Poisoned says that a sync failed: the log has to recover before anything
+	// is received.
+	Poisoned bool
+}
+
+// Snapshot returns the state to plan by.
+func (t *Timeline) Snapshot() Snapshot {
+	c, saved := t.Control(), t.saved.Load()
+	s := Snapshot{
+		HasSource: c.Source != "", SourceGeneration: t.sourceGeneration.Load(), SegmentSize: c.SegmentSize,
+		ControlSavedAt: saved.at, ControlSaved: saved.flush,
+	}
+	if l := t.Log(); l != nil {
+		w := l.Stats()
+		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+		s.LocalBytes, s.Poisoned = w.LocalBytes, w.Poisoned != nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.State, s.Sealing = t.state, t.sealing > 0
+	return s
+}

@@ -1,0 +1,271 @@
+package timeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// walDir is the directory of a timeline that holds WAL as PostgreSQL names it.
+const walDir = "wal"
+
+// State is where a timeline is in its life on this node.
+type State string
+
+// The states. A broken timeline is readable and not served; Reason says why.
+const (
+	StateCreating State = "creating"
+	StateRunning  State = "running"
+	StateStopping State = "stopping"
+	StateStopped  State = "stopped"
+	StateBroken   State = "broken"
+)
+
+// States lists all states.
+func States() []State {
+	return []State{StateCreating, StateRunning, StateStopping, StateStopped, StateBroken}
+}
+
+var (
+	// ErrShuttingDown says that the timeline accepts no more users: it stops,
+	// for the process or for its deletion.
+	ErrShuttingDown = errors.New("timeline is shutting down")
+	// ErrBroken says that the timeline's directory is damaged.
+	ErrBroken = errors.New("timeline is broken")
+	// ErrSealing says that a seal is being decided: nothing may be received.
+	ErrSealing = errors.New("timeline is being sealed")
+	// ErrEmpty says that no WAL was ever received.
+	ErrEmpty = errors.New("timeline holds no WAL yet")
+)
+
+// Config is what a timeline needs of its node.
+type Config struct {
+	// Dir is the timeline's own directory.
+	Dir string
+	FS  wal.FS
+	// NodeID is also the application_name that synchronous_standby_names has.
+	NodeID string
+	Gate   gate.Config
+	WAL    wal.Events
+	// Now is the clock; nil = time.Now.
+	Now func() time.Time
+}
+
+// Timeline is one timeline on this node. Make one with [Create] or [Open].
+type Timeline struct {
+	id   ID
+	cfg  Config
+	ctx  context.Context // this type is a lifetime
+	stop context.CancelCauseFunc
+	gate *gate.Gate
+	wake *Wake
+
+	// control is what is durable; replaced as a whole by update alone.
+	control atomic.Pointer[Control]
+	// saving is held over a save of the control file: a lock that a wait can
+	// leave when it is cancelled.
+	saving chan struct{}
+	saved  atomic.Pointer[savedAt]
+
+	// log is nil until the segment size is known, and never replaced after.
+	log atomic.Pointer[wal.Log]
+
+	mu        sync.Mutex
+	state     State         // guarded by mu
+	broken    error         // guarded by mu; why the state is broken
+	sealing   int           // guarded by mu; seals being decided
+	receiving chan struct{} // guarded by mu; not nil while a receiver runs, closed when it ended
+	quorum    Quorum        // guarded by mu; the last reading, also when it changed nothing durable
+	operation Operation     // guarded by mu; zero when there is none
+
+	sourceGeneration atomic.Uint64
+}
+
+// Operation is a lifecycle operation under way.
+type Operation struct {
+	Name  string
+	Step  string
+	Since time.Time
+}
+
+// savedAt is when the control file was last saved, and with which flush LSN.
+type savedAt struct {
+	at    time.Time
+	flush pg.Position
+}
+
+// Create makes a timeline's directory, atomically, and opens it. The source may
+// be empty: the timeline then waits for one.
+func Create(ctx context.Context, cfg Config, id ID, source, fileSource string) (*Timeline, error) {
+	incarnation, err := NewIncarnation()
+	if err != nil {
+		return nil, err
+	}
+	c := Control{
+		Tenant: id.Tenant, Timeline: id.Name, Incarnation: incarnation, CreatedAt: cfg.now().UTC(),
+		Source: source, FileSource: fileSource, Clean: true,
+	}
+	if err := makeDir(cfg.FS, cfg.Dir, c); err != nil {
+		return nil, fmt.Errorf("create timeline %s: %w", id, err)
+	}
+	return Open(ctx, cfg)
+}
+
+// makeDir fills a temporary directory and renames it: a crash leaves either
+// nothing that Open would find, or all of it.
+func makeDir(fsys wal.FS, dir string, c Control) error {
+	tmp := filepath.Join(filepath.Dir(dir), TempPrefix+string(c.Incarnation))
+	if err := fsys.MkdirAll(filepath.Join(tmp, walDir)); err != nil {
+		return err
+	}
+	if err := saveControl(fsys, tmp, c); err != nil {
+		return err
+	}
+	if err := fsys.SyncDir(tmp); err != nil {
+		return err
+	}
+	if err := fsys.Rename(tmp, dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(dir))
+}
+
+// TempPrefix begins the names of directories that a crash may have left behind:
+// a timeline half made or half removed. No timeline's name begins so.
+const TempPrefix = ".tmp-"
+
+// Open opens the timeline in cfg.Dir; its context ends with ctx. A directory
+// that cannot be used gives a timeline that is broken, not an error, so that it
+// can be seen; an error means that there is no control file to name it by.
+func Open(ctx context.Context, cfg Config) (*Timeline, error) {
+	c, err := LoadControl(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	t := newTimeline(ctx, cfg, c.ID())
+	t.control.Store(&c)
+	t.saved.Store(&savedAt{at: cfg.now(), flush: c.Flush})
+	t.quorum = c.QuorumOf(c.Flush.TLI)
+	if err := t.openLog(c); err != nil {
+		t.fail(err)
+	}
+	return t, nil
+}
+
+// OpenBroken stands for a directory whose control file cannot be read, so that
+// it is seen, and does not disturb the others.
+func OpenBroken(ctx context.Context, cfg Config, id ID, why error) *Timeline {
+	t := newTimeline(ctx, cfg, id)
+	t.control.Store(&Control{Tenant: id.Tenant, Timeline: id.Name})
+	t.saved.Store(&savedAt{at: cfg.now()})
+	t.fail(why)
+	return t
+}
+
+func newTimeline(ctx context.Context, cfg Config, id ID) *Timeline {
+	t := &Timeline{
+		id: id, cfg: cfg, gate: gate.New(cfg.Gate), wake: NewWake(),
+		saving: make(chan struct{}, 1), state: StateRunning,
+	}
+	t.sourceGeneration.Store(1) // a task's 0 stands for no source
+	t.ctx, t.stop = context.WithCancelCause(ctx)
+	return t
+}
+
+func (t *Timeline) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state, t.broken = StateBroken, err
+}
+
+// openLog opens the WAL, if the timeline has any.
+func (t *Timeline) openLog(c Control) error {
+	if c.SystemID == 0 {
+		return nil
+	}
+	l, err := wal.Open(filepath.Join(t.cfg.Dir, walDir), t.walConfig(c.SegmentSize), c.Vouched())
+	if err != nil {
+		return fmt.Errorf("open wal: %w", err)
+	}
+	t.log.Store(l)
+	return nil
+}
+
+func (t *Timeline) walConfig(size pg.SegmentSize) wal.Config {
+	return wal.Config{FS: t.cfg.FS, SegmentSize: size, Events: t.cfg.WAL}
+}
+
+func (c Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+// ID returns the timeline's name.
+func (t *Timeline) ID() ID { return t.id }
+
+// Dir returns the timeline's own directory.
+func (t *Timeline) Dir() string { return t.cfg.Dir }
+
+// Context is cancelled, with a cause, when the timeline's shutdown begins.
+func (t *Timeline) Context() context.Context { return t.ctx }
+
+// Gate is closed when the timeline's shutdown has ended.
+func (t *Timeline) Gate() *gate.Gate { return t.gate }
+
+// Wake is what the timeline's manager waits on.
+func (t *Timeline) Wake() *Wake { return t.wake }
+
+// Control returns what is durable. The value is shared and must not be changed.
+func (t *Timeline) Control() *Control { return t.control.Load() }
+
+// Log returns the WAL, or nil while no source was seen.
+func (t *Timeline) Log() *wal.Log { return t.log.Load() }
+
+// State returns the state, and of a broken timeline the reason.
+func (t *Timeline) State() (State, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state, t.broken
+}
+
+// Enter lets a user in. Whoever touches the timeline's storage holds a pass for
+// as long as it does. The error is ErrShuttingDown or wraps ErrBroken.
+func (t *Timeline) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) {
+	if state, why := t.State(); state == StateBroken {
+		return gate.Pass{}, fmt.Errorf("%w: %w", ErrBroken, why)
+	}
+	pass, err := t.gate.Enter(ctx, h)
+	if err != nil {
+		return gate.Pass{}, fmt.Errorf("%w: %w", ErrShuttingDown, err)
+	}
+	return pass, nil
+}
+
+// SetOperation tells which step of a lifecycle operation is under way; an empty
+// name tells that it ended.
+func (t *Timeline) SetOperation(name, step string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if name == "" {
+		t.operation = Operation{}
+		return
+	}
+	t.operation = Operation{Name: name, Step: step, Since: t.cfg.now()}
+}
+
+// Operation returns the lifecycle operation under way; the zero value if none.
+func (t *Timeline) Operation() Operation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.operation
+}
