@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -135,26 +133,4 @@ func (s *Server) Value(ctx context.Context, sql string) (string, error) {
 		return "", fmt.Errorf("no row: %s", sql)
 	}
 	return rows[0][0], nil
-}
-
-// Configure changes settings of a running server by ALTER SYSTEM and reloads.
-// It returns when the server has been told; backends follow at their next
-// statement.
-func (s *Server) Configure(ctx context.Context, settings map[string]string) error {
-	c, err := s.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = c.Close(ctx) }()
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		// A statement each: ALTER SYSTEM refuses to run in a transaction.
-		if err := c.Exec(ctx, fmt.Sprintf("ALTER SYSTEM SET %s = %s", name, quoteLiteral(settings[name]))); err != nil {
-			return err
-		}
-	}
-	return c.Exec(ctx, "SELECT pg_reload_conf()")
-}
-
-func quoteLiteral(value string) string {
-	return "'" + strings.ReplaceAll(value, "'", "''") + "'"
 }

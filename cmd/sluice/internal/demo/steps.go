@@ -67,13 +67,11 @@ func (d *demo) takeBackup(_, story context.Context) error {
 
 func (d *demo) makeSynchronous(_, story context.Context) error {
 	d.say.step("Make every commit wait for Sluice")
-	for _, sql := range []string{
-		fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = '%s'", nodeID),
-		"SELECT pg_reload_conf()",
-	} {
-		if err := d.sql(story, sql); err != nil {
-			return err
-		}
+	d.say.statement(fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = '%s'", nodeID))
+	d.say.statement("SELECT pg_reload_conf()")
+	err := d.primary.Configure(story, map[string]string{"synchronous_standby_names": nodeID})
+	if err != nil {
+		return err
 	}
 	return d.check(story)
 }
