@@ -18,7 +18,7 @@ type Receiver struct {
 	// What a session leaves to the next. Owned by Run.
 	recoverySince time.Time // since when the source is in recovery; zero if it was not when last seen
 	invalidated   bool      // the source said that the slot is, which not every version tells beforehand
-	lastPID       uint32    // the walsender of the last session, which may not know yet that it ended
+	lastPID       uint32    // the walsender of the last stream, which may not know yet that that ended
 }
 
 // NewReceiver checks the configuration. It starts nothing.
@@ -61,7 +61,6 @@ func (r *Receiver) session(ctx context.Context) error {
 		l.close(r.cfg.GoodbyeTimeout)
 		return err
 	}
-	r.lastPID = src.BackendPID
 	w, err := l.hijack(r.cfg.limits())
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,9 +30,12 @@ type wire struct {
 	conn   net.Conn
 	in     io.Reader // of the same bytes as conn; see link.hijack
 	limits limits
+	broken bool // a write failed: what the source has of it nobody knows, so nothing may follow
 	// cutoff is when all talking ends; nil until the session is cancelled.
 	cutoff atomic.Pointer[time.Time]
 }
+
+var errBroken = errors.New("write to the source: a write before failed")
 
 func newWire(conn net.Conn, in io.Reader, l limits) *wire {
 	return &wire{conn: conn, in: in, limits: l}
@@ -78,13 +82,16 @@ func (w *wire) read(p []byte) (int, error) { return w.in.Read(p) }
 
 // write sends whole messages.
 func (w *wire) write(p []byte) error {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(w.limits.write)); err != nil {
-		return fmt.Errorf("write to the source: %w", err)
+	if w.broken {
+		return errBroken
 	}
+	// Where setting a deadline fails, so does the write.
+	_ = w.conn.SetWriteDeadline(time.Now().Add(w.limits.write))
 	if cutoff := w.cutoff.Load(); cutoff != nil {
-		_ = w.conn.SetWriteDeadline(*cutoff) // fails only if the write does
+		_ = w.conn.SetWriteDeadline(*cutoff)
 	}
 	if _, err := w.conn.Write(p); err != nil {
+		w.broken = true
 		return fmt.Errorf("write to the source: %w", err)
 	}
 	return nil
