@@ -24,6 +24,8 @@ type Answer struct {
 	// joined. The "not there" of a node that is not counts for nothing. The store's always counts.
 	Qualified bool
 
+	// SystemID is the cluster's system identifier.
+	SystemID uint64
 	// History leads to the newest TLI that the place has followed; its TLI is zero while there is none.
 	History pg.History
 	// CommitLSN is the record end, on History.TLI, that is durable on enough nodes as far as the place knows.
@@ -36,8 +38,8 @@ type Answer struct {
 
 	// HasHistory says that it has the history that is asked for.
 	HasHistory bool
-	// Segments holds, where a segment is asked for, what the place has of the segment with that number on each TLI: the LSN behind its last
-	// durable byte.
+	// Segments holds, where a segment is asked for, what the place has of the segment with that number on each TLI: the LSN
+	// behind its last durable byte.
 	Segments map[pg.TLI]pg.LSN
 }
 
