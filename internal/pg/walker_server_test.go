@@ -161,13 +161,15 @@ func killWhileWriting(t *testing.T, s *pgserver.Server) {
 	begun := value(t, s, "SELECT pg_current_wal_lsn()")
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Exec(t.Context(), "SELECT pg_logical_emit_message(false, 'sluice', repeat('x', n % 50000)) FROM generate_series(1, 1000000, 7919) n")
+		ended <- s.Exec(t.Context(), "SELECT pg_logical_emit_message(false, 'sluice', repeat('x', n % 50000)) FROM generate_series(1, 1000000, 101) n")
 	}()
 	for written := "f"; written != "t"; {
 		written = value(t, s, "SELECT pg_current_wal_lsn() - '"+begun+"' > 500000")
 	}
 	must(t, s.Kill())
-	<-ended
+	if err := <-ended; err == nil {
+		t.Fatal("all was written before the server died")
+	}
 }
 
 // hardPlaces are LSNs at which to end the WAL; zero where no record suits.
