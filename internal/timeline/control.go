@@ -94,6 +94,13 @@ func (c Control) Vouched() wal.Vouched {
 	return wal.Vouched{Position: c.Flush, RecordEnd: c.RecordEnd, Start: c.Start.LSN, Clean: c.Clean}
 }
 
+// QualifiedAt reports whether a node that holds WAL up to p has held, unbroken,
+// everything from the first position to the source's position when it joined:
+// only then does its "does not exist" count.
+func (c Control) QualifiedAt(p pg.Position) bool {
+	return c.SystemID != 0 && (p.TLI > c.Start.TLI || p.LSN >= c.JoinLSN)
+}
+
 // clone returns a copy that shares no slice with c.
 func (c Control) clone() Control {
 	c.Seals = append([]Seal(nil), c.Seals...)

@@ -165,14 +165,8 @@ func (t *Timeline) Follow(ctx context.Context, child pg.History, raw []byte) err
 	return err
 }
 
-// Qualified reports whether this node has held, unbroken, everything from the
-// first position to the source's position when it joined: only then does its
-// "does not exist" count.
+// Qualified reports whether this node's "does not exist" counts.
 func (t *Timeline) Qualified() bool {
-	c, l := t.Control(), t.Log()
-	if l == nil {
-		return false
-	}
-	p := l.Stats().Flush
-	return p.TLI > c.Start.TLI || p.LSN >= c.JoinLSN
+	l := t.Log()
+	return l != nil && t.Control().QualifiedAt(l.Stats().Flush)
 }

@@ -1,0 +1,63 @@
+package keeper
+
+import (
+	"context"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// The kinds of holders that a keeper lets through gates. The list is closed: it
+// is a metric's label.
+const (
+	holderTimeline    gate.Holder = "timeline"     // a timeline in its tenant
+	holderManager     gate.Holder = "manager"      // a timeline's manager
+	holderRequest     gate.Holder = "request"      // an API request
+	holderWALDownload gate.Holder = "wal_download" // a file that is being handed back
+)
+
+// Events are told what happens below the keeper. Each field may be nil.
+type Events struct {
+	Gate gate.Events
+	// Trace tells a gate which trace a context belongs to.
+	Trace   func(context.Context) gate.Trace
+	Manager func(timeline.ID) manager.Events
+	Tasks   func(timeline.ID) tasks.Events
+	WAL     func(timeline.ID) wal.Events
+	// Replication is asked once for each source of a timeline.
+	Replication func(timeline.ID) replication.Events
+	// Answered is told each answer to a request for a WAL file: "file", "absent" or "unknown".
+	Answered func(answer string)
+}
+
+func (e *Events) wal(id timeline.ID) wal.Events {
+	if e.WAL == nil {
+		return wal.Events{}
+	}
+	return e.WAL(id)
+}
+
+func (e *Events) replication(id timeline.ID) replication.Events {
+	if e.Replication == nil {
+		return replication.Events{}
+	}
+	return e.Replication(id)
+}
+
+func (e *Events) manager(id timeline.ID) manager.Events {
+	if e.Manager == nil {
+		return manager.Events{}
+	}
+	return e.Manager(id)
+}
+
+func (e *Events) tasks(id timeline.ID) tasks.Events {
+	if e.Tasks == nil {
+		return tasks.Events{}
+	}
+	return e.Tasks(id)
+}

@@ -1,0 +1,92 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/restore"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// WALRequest asks for a WAL file by its name.
+type WALRequest struct {
+	File           string
+	Copy           bool
+	AcceptDataLoss bool
+}
+
+// WALFile is the answer to a request. With a body, its holder is inside the
+// timeline's gate until it closes the body; Gone tells it to do so at once.
+type WALFile struct {
+	restore.Found
+	Gone <-chan struct{}
+
+	pass gate.Pass
+}
+
+// Close lets go of the file and leaves the gate. It may be called once.
+func (f *WALFile) Close() error {
+	defer f.pass.Leave()
+	if f.Body == nil {
+		return nil
+	}
+	return f.Body.Close()
+}
+
+// OpenWAL answers a request for a WAL file; whoever gets an answer closes it. An
+// error means that nothing could be found out.
+func (k *Keeper) OpenWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WALFile, error) {
+	f, err := k.openWAL(ctx, id, r)
+	answer := restore.Unknown
+	if err == nil {
+		answer = f.Kind
+	}
+	if k.cfg.Events.Answered != nil {
+		k.cfg.Events.Answered(answer.String())
+	}
+	return f, err
+}
+
+func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WALFile, error) {
+	m, err := k.member(id)
+	if err != nil {
+		return nil, err
+	}
+	pass, err := m.Enter(ctx, holderWALDownload)
+	if err != nil {
+		return nil, err
+	}
+	found, err := m.find(ctx, r)
+	if err != nil {
+		pass.Leave()
+		return nil, err
+	}
+	return &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}, nil
+}
+
+// find looks the file up, and makes durable that a sealed tail is handed out.
+func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) {
+	l := m.Log()
+	if l == nil {
+		return restore.Found{Decision: restore.Decision{
+			Reason: restore.NotHeld, Retry: true, Text: "no WAL was received yet: look at the source with 'sluice timeline show'",
+		}}, nil
+	}
+	c := m.Control()
+	file, err := restore.ParseFile(r.File, c.SegmentSize)
+	if err != nil {
+		return restore.Found{Decision: restore.Decision{Reason: restore.Refused, Text: err.Error()}}, nil
+	}
+	req := restore.Request{File: file, Timeline: m.ID().String(), Copy: r.Copy, AcceptDataLoss: r.AcceptDataLoss}
+	at := place{name: "node " + m.keeper.cfg.NodeID, control: c, held: heldBy(l)}
+	found := restore.Find(ctx, req, []restore.Place{at}, nil, RequiredQuorum(*c, l.Position().TLI))
+	if found.Tail == 0 || found.Body == nil {
+		return found, nil
+	}
+	if err := m.MarkTailServed(ctx, found.Tail); err != nil {
+		_ = found.Body.Close() // only read
+		return restore.Found{}, fmt.Errorf("mark the sealed tail as handed out: %w", err)
+	}
+	return found, nil
+}

@@ -1,0 +1,326 @@
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+var (
+	// ErrNoTenant says that there is no tenant of that name on this node.
+	ErrNoTenant = errors.New("no such tenant")
+	// ErrNoTimeline says that there is no timeline of that name on this node.
+	ErrNoTimeline = errors.New("no such timeline")
+	// ErrExists says that the name is taken.
+	ErrExists = errors.New("it exists already")
+	// ErrBadConninfo says that a source cannot be used as it is written.
+	ErrBadConninfo = errors.New("source is not usable")
+)
+
+// errStopping is the cause of every cancellation when the node stops.
+var errStopping = errors.New("the node stops")
+
+// errDeleting is the cause of a deleted timeline's cancellation.
+var errDeleting = errors.New("the timeline is deleted")
+
+// TimelineConfig is a timeline that the configuration file wants.
+type TimelineConfig struct {
+	ID     timeline.ID
+	Source string
+}
+
+// Config is what a node is told.
+type Config struct {
+	// NodeID names the node towards PostgreSQL and its peers.
+	NodeID  string
+	DataDir string
+	// Retain is how much WAL a timeline may keep locally, in bytes, before
+	// DropUnbacked lets the oldest go.
+	Retain int64
+	// DropUnbacked lets local WAL above Retain go though nothing else has it.
+	DropUnbacked bool
+	Timelines    []TimelineConfig
+	Events       Events
+	Log          *slog.Logger
+	// FS is the file system below DataDir; nil = the operating system's.
+	FS wal.FS
+}
+
+// Keeper is a node. Make one with [Open].
+type Keeper struct {
+	cfg  Config
+	lock *wal.FileLock
+	ctx  context.Context // this type is a lifetime
+	stop context.CancelCauseFunc
+
+	// running counts managers and operations; Shutdown waits for them.
+	running sync.WaitGroup
+
+	mu         sync.Mutex
+	tenants    map[timeline.TenantID]*tenant // guarded by mu
+	operations map[timeline.ID]*operation    // guarded by mu
+	stopping   bool                          // guarded by mu; nothing new begins
+}
+
+// tenant is a tenant and its timelines.
+type tenant struct {
+	*timeline.Tenant
+	members  map[string]*Member // by the timeline's name; guarded by Keeper.mu
+	deleting bool               // guarded by Keeper.mu; no timeline may be created
+}
+
+// Open locks the data directory, opens everything that is in it side by side,
+// and creates the configured timelines that are missing. One timeline's
+// directory that cannot be used makes that timeline broken; an error means that
+// the node cannot run at all.
+func Open(ctx context.Context, cfg Config) (*Keeper, error) {
+	if cfg.FS == nil {
+		cfg.FS = wal.OSFS{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	lock, err := lockDataDir(cfg.FS, cfg.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{
+		cfg: cfg, lock: lock,
+		tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{},
+	}
+	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	if err := k.start(ctx); err != nil {
+		return nil, errors.Join(err, k.Shutdown(ctx))
+	}
+	return k, nil
+}
+
+func (k *Keeper) start(ctx context.Context) error {
+	if err := claimNodeID(k.cfg.FS, k.cfg.DataDir, k.cfg.NodeID); err != nil {
+		return err
+	}
+	if err := k.openAll(ctx); err != nil {
+		return err
+	}
+	for _, want := range k.cfg.Timelines {
+		if err := k.want(ctx, want); err != nil {
+			return fmt.Errorf("timeline %s of the configuration file: %w", want.ID, err)
+		}
+	}
+	return nil
+}
+
+// want makes a configured timeline exist, and takes over its source where the
+// file's word changed.
+func (k *Keeper) want(ctx context.Context, w TimelineConfig) error {
+	m, err := k.member(w.ID)
+	if err == nil {
+		if state, _ := m.State(); state == timeline.StateBroken {
+			return nil
+		}
+		return m.SetFileSource(ctx, w.Source)
+	}
+	return k.create(ctx, w.ID, w.Source, w.Source)
+}
+
+// openAll opens every timeline below the data directory.
+func (k *Keeper) openAll(ctx context.Context) error {
+	names, err := subdirectories(k.cfg.FS, filepath.Join(k.cfg.DataDir, tenantsDir))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		id, err := timeline.ParseTenantID(name)
+		if err != nil {
+			k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no tenant's, left alone", slog.String("name", name))
+			continue
+		}
+		if err := k.openTenant(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) error {
+	t := k.addTenant(id)
+	dir := filepath.Join(k.cfg.DataDir, tenantsDir, string(id), timelinesDir)
+	names, err := subdirectories(k.cfg.FS, dir)
+	if err != nil {
+		return err
+	}
+	var opening sync.WaitGroup
+	for _, name := range names {
+		if strings.HasPrefix(name, timeline.TempPrefix) {
+			if err := k.cfg.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("remove what a crash left behind: %w", err)
+			}
+			continue
+		}
+		opening.Go(func() { k.openTimeline(ctx, t, name) })
+	}
+	opening.Wait()
+	return nil
+}
+
+// openTimeline opens one directory. What cannot be opened is shown as broken.
+func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
+	id, err := timeline.NewID(string(t.ID()), name)
+	if err != nil {
+		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no timeline's, left alone", slog.String("name", name))
+		return
+	}
+	tl, err := timeline.Open(t.Context(), k.timelineConfig(id))
+	if err != nil {
+		tl = timeline.OpenBroken(t.Context(), k.timelineConfig(id), id, err)
+	}
+	if state, why := tl.State(); state == timeline.StateBroken {
+		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline is broken", slog.String("timeline", id.String()), slog.Any("error", why))
+	}
+	if tl.Control().Deleting {
+		k.resumeDelete(ctx, t, tl)
+		return
+	}
+	if err := k.join(t, tl); err != nil {
+		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline cannot run", slog.String("timeline", id.String()), slog.Any("error", err))
+	}
+}
+
+// subdirectories lists the directories in dir; none if dir is absent.
+func subdirectories(fsys wal.FS, dir string) ([]string, error) {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("list %s: %w", dir, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// addTenant returns the tenant of that name, made if need be.
+func (k *Keeper) addTenant(id timeline.TenantID) *tenant {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.addTenantLocked(id)
+}
+
+func (k *Keeper) addTenantLocked(id timeline.TenantID) *tenant {
+	if t := k.tenants[id]; t != nil {
+		return t
+	}
+	cfg := gate.Config{Kind: "tenant", Name: string(id), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace}
+	t := &tenant{Tenant: timeline.NewTenant(k.ctx, id, cfg), members: map[string]*Member{}}
+	k.tenants[id] = t
+	return t
+}
+
+func (k *Keeper) timelineConfig(id timeline.ID) timeline.Config {
+	return timeline.Config{
+		Dir: timeline.Dir(k.cfg.DataDir, id), FS: k.cfg.FS, NodeID: k.cfg.NodeID,
+		Gate: gate.Config{Kind: "timeline", Name: id.String(), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace},
+		WAL:  k.cfg.Events.wal(id),
+	}
+}
+
+// member returns an open timeline, broken ones too.
+func (k *Keeper) member(id timeline.ID) (*Member, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t := k.tenants[id.Tenant]
+	if t == nil {
+		return nil, fmt.Errorf("tenant %s: %w", id.Tenant, ErrNoTenant)
+	}
+	m := t.members[id.Name]
+	if m == nil {
+		return nil, fmt.Errorf("timeline %s: %w", id, ErrNoTimeline)
+	}
+	return m, nil
+}
+
+// Shutdown stops everything: timelines in parallel, then their tenants, then the
+// lock on the data directory goes. When ctx ends first, the error lists who is
+// still inside; it may be called again to finish.
+func (k *Keeper) Shutdown(ctx context.Context) error {
+	k.mu.Lock()
+	k.stopping = true
+	tenants := sorted(k.tenants)
+	k.mu.Unlock()
+	errs := make([]error, len(tenants))
+	var all sync.WaitGroup
+	for i, t := range tenants {
+		all.Go(func() { errs[i] = k.stopTenant(ctx, t, errStopping) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	k.stop(errStopping)
+	if err := waitFor(ctx, &k.running); err != nil {
+		return fmt.Errorf("wait for operations under way: %w", err)
+	}
+	return k.lock.Close()
+}
+
+// stopTenant shuts a tenant's timelines down in parallel, then the tenant.
+func (k *Keeper) stopTenant(ctx context.Context, t *tenant, cause error) error {
+	k.mu.Lock()
+	members := sorted(t.members)
+	k.mu.Unlock()
+	errs := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		all.Go(func() { errs[i] = m.shutdown(ctx, cause) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return t.Shutdown(ctx, cause)
+}
+
+// sorted returns a map's values in the order of their keys.
+func sorted[K cmp.Ordered, V any](m map[K]V) []V {
+	keys := make([]K, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	values := make([]V, len(keys))
+	for i, key := range keys {
+		values[i] = m[key]
+	}
+	return values
+}
+
+// waitFor waits for a group, or for ctx.
+func waitFor(ctx context.Context, wg *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() { // ends with the group: nobody waits for it when ctx ends first
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

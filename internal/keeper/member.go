@@ -1,0 +1,113 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// dropSlotTimeout bounds how long a deletion talks to the source.
+const dropSlotTimeout = 10 * time.Second
+
+// Member is a timeline of this node with its manager.
+type Member struct {
+	*timeline.Timeline
+	keeper  *Keeper
+	manager *manager.Manager
+	inside  gate.Pass // the tenant's
+	leave   sync.Once // leaves it
+
+	receiver     atomic.Pointer[receiver]
+	lastSettings atomic.Pointer[replication.Settings]
+}
+
+// receiver is a receiver and the source that it was made for.
+type receiver struct {
+	*replication.Receiver
+	conninfo string
+}
+
+// add makes a timeline a member of its tenant.
+func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
+	pass, err := t.Enter(t.Context(), holderTimeline)
+	if err != nil {
+		return nil, err
+	}
+	m := &Member{Timeline: tl, keeper: k, inside: pass}
+	m.manager = manager.New(tl, manager.Bodies{
+		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
+	}, manager.Config{
+		Seed: seedOf(tl.ID()), Removable: k.removable,
+		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
+	})
+	k.mu.Lock()
+	if t.deleting || k.stopping {
+		k.mu.Unlock()
+		pass.Leave()
+		return nil, fmt.Errorf("tenant %s: %w", t.ID(), timeline.ErrShuttingDown)
+	}
+	t.members[tl.ID().Name] = m
+	k.mu.Unlock()
+	return m, nil
+}
+
+// join adds a timeline and runs its manager until it is shut down. A broken
+// timeline has a manager that never runs.
+func (k *Keeper) join(t *tenant, tl *timeline.Timeline) error {
+	m, err := k.add(t, tl)
+	if err != nil {
+		return err
+	}
+	if state, _ := tl.State(); state != timeline.StateBroken {
+		k.running.Go(m.run)
+	}
+	return nil
+}
+
+// run runs the manager, which holds the timeline's gate for as long.
+func (m *Member) run() {
+	ctx := m.Context()
+	if err := m.manager.Run(ctx); err != nil && !errors.Is(err, gate.ErrClosed) {
+		m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelError, "manager ended with an error", slog.Any("error", err))
+	}
+}
+
+// shutdown stops the timeline and leaves the tenant. When it failed it may be
+// called again.
+func (m *Member) shutdown(ctx context.Context, cause error) error {
+	if err := m.Shutdown(ctx, cause); err != nil {
+		return err
+	}
+	m.leave.Do(m.inside.Leave)
+	return nil
+}
+
+// removable is how many bytes of a timeline's local WAL the retention rule lets
+// go.
+func (k *Keeper) removable(s timeline.Snapshot) int64 {
+	if !k.cfg.DropUnbacked {
+		return 0
+	}
+	over := s.LocalBytes - k.cfg.Retain
+	if over < int64(s.SegmentSize) {
+		return 0
+	}
+	return over
+}
+
+// seedOf spreads the pauses of timelines that lost the same server.
+func seedOf(id timeline.ID) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id.String())) // never fails
+	return h.Sum64()
+}

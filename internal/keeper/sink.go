@@ -1,0 +1,86 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// sink keeps what a receiver receives in a timeline. It translates, and decides
+// nothing.
+type sink struct{ *timeline.Timeline }
+
+// Held implements replication.Sink.
+func (s sink) Held() replication.Held {
+	h := s.Timeline.Held()
+	held := replication.Held{
+		SystemID: h.SystemID, SegmentSize: h.SegmentSize,
+		Position: h.Position, RecordEnd: h.RecordEnd, AcceptDataLoss: h.AcceptDataLoss,
+	}
+	if h.Seal != nil {
+		held.Seal = &replication.Seal{TLI: h.Seal.TLI, End: h.Seal.End}
+	}
+	held.History = s.heldHistory(h.Position.TLI)
+	return held
+}
+
+// heldHistory returns the history of the TLI that is held; the zero value if it
+// is not known, as on TLI 1.
+func (s sink) heldHistory(tli pg.TLI) pg.History {
+	l := s.Log()
+	if l == nil || tli <= 1 {
+		return pg.History{}
+	}
+	raw, err := l.History(tli)
+	if err != nil {
+		return pg.History{}
+	}
+	h, err := pg.ParseHistory(tli, raw)
+	if err != nil {
+		return pg.History{}
+	}
+	return h
+}
+
+// Adopt implements replication.Sink.
+func (s sink) Adopt(ctx context.Context, src replication.Source, start pg.Position) error {
+	return s.Timeline.Adopt(ctx, timeline.Adoption{
+		SystemID: src.SystemID, SegmentSize: src.SegmentSize, Start: start, SourceFlush: src.Flush, History: src.HistoryRaw,
+	})
+}
+
+// Follow implements replication.Sink.
+func (s sink) Follow(ctx context.Context, child pg.History, raw []byte) error {
+	return s.Timeline.Follow(ctx, child, raw)
+}
+
+// Rewind implements replication.Sink.
+func (s sink) Rewind() pg.LSN { return s.Log().Rewind() }
+
+// Verified implements replication.Sink.
+func (s sink) Verified() bool { return s.Log().Verified() }
+
+// Append implements replication.Sink.
+func (s sink) Append(lsn pg.LSN, p []byte) error {
+	err := s.Log().Append(lsn, p)
+	if other := new(wal.OtherBytesError); errors.As(err, &other) {
+		return &replication.RefusedError{Reason: replication.OtherBytes, Text: fmt.Sprintf(
+			"at %s of TLI %s it has other bytes than what is kept here, which ends at %s: it is a snapshot or a copy of the volume "+
+				"that went its own way; set the source to the server that has the history kept here",
+			other.LSN, s.Log().Position().TLI, s.Log().Position().LSN)}
+	}
+	return err
+}
+
+// Sync implements replication.Sink. It is the only place from which an
+// acknowledged position comes.
+func (s sink) Sync() (pg.LSN, error) {
+	flush, err := s.Log().Sync()
+	s.Synced()
+	return flush, err
+}

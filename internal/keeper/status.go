@@ -1,0 +1,233 @@
+package keeper
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/conninfo"
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// Members returns all timelines by name, those that are shutting down included.
+func (k *Keeper) Members() []*Member {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []*Member
+	for _, t := range sorted(k.tenants) {
+		all = append(all, sorted(t.members)...)
+	}
+	return all
+}
+
+// Member returns one timeline; ErrNoTenant, ErrNoTimeline.
+func (k *Keeper) Member(id timeline.ID) (*Member, error) { return k.member(id) }
+
+// TenantGates returns the tenants' gates by the tenants' names.
+func (k *Keeper) TenantGates() map[timeline.TenantID]*gate.Gate {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	gates := make(map[timeline.TenantID]*gate.Gate, len(k.tenants))
+	for id, t := range k.tenants {
+		gates[id] = t.Gate()
+	}
+	return gates
+}
+
+// Manager returns the timeline's manager.
+func (m *Member) Manager() *manager.Manager { return m.manager }
+
+// Settings returns what the source's settings were when they were last read;
+// nil if they never were.
+func (m *Member) Settings() *replication.Settings { return m.lastSettings.Load() }
+
+// The states of a source that the receiver does not know of.
+const (
+	sourceNone     = "none"     // none is set
+	sourcePoisoned = "poisoned" // a sync failed, and the log has not recovered
+	sourceSealed   = "sealed"   // the newest TLI is sealed, and no source has left it
+)
+
+// SourceState is what the source is to this timeline: the receiver's state, and
+// above it what only the timeline knows.
+func (m *Member) SourceState() (state string, since time.Time, receiver replication.State) {
+	if r := m.receiver.Load(); r != nil {
+		receiver = r.State()
+	} else {
+		receiver = replication.State{Name: replication.StateConnecting}
+	}
+	h := m.Held()
+	l := m.Log()
+	switch {
+	case l != nil && l.Stats().Poisoned != nil:
+		return sourcePoisoned, l.Stats().Poisoned.At, receiver
+	case h.Seal != nil:
+		return sourceSealed, h.Seal.At, receiver
+	case m.Control().Source == "":
+		return sourceNone, receiver.Since, receiver
+	}
+	return string(receiver.Name), receiver.Since, receiver
+}
+
+// SourceStates lists all of them.
+func SourceStates() []string {
+	return []string{
+		sourceNone, sourcePoisoned, sourceSealed, string(replication.StateStopped), string(replication.StateConnecting),
+		string(replication.StateConnected), string(replication.StateRefused), string(replication.StateMissingWAL),
+	}
+}
+
+// Lag returns by how many bytes this node is behind the source; false while that
+// is not known.
+func (m *Member) Lag() (int64, bool) {
+	r := m.receiver.Load()
+	if r == nil || m.Log() == nil {
+		return 0, false
+	}
+	s, flush := r.State(), m.Log().Stats().Flush
+	if s.Name != replication.StateConnected || s.TLI != flush.TLI {
+		return 0, false
+	}
+	return max(0, int64(s.SourceEnd-flush.LSN)), true
+}
+
+// Status returns everything that may be told about a timeline.
+func (m *Member) Status() timeline.Status {
+	c := m.Control()
+	state, why := m.State()
+	s := timeline.Status{
+		Tenant: string(m.ID().Tenant), Timeline: m.ID().Name, Incarnation: string(c.Incarnation),
+		State: string(state), SegmentSize: int64(c.SegmentSize),
+		Diverged: []timeline.DivergedStatus{}, Peers: []timeline.PeerStatus{},
+		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: gateStatus(m.Gate()),
+	}
+	if why != nil {
+		s.Reason = why.Error()
+	}
+	if c.SystemID != 0 {
+		s.SystemIdentifier = strconv.FormatUint(c.SystemID, 10)
+	}
+	if op := m.Operation(); op.Name != "" {
+		s.Operation = &timeline.OperationStatus{Name: op.Name, Step: op.Step, Since: op.Since}
+	}
+	m.fillPositions(&s)
+	m.fillManager(&s)
+	return s
+}
+
+func (m *Member) fillPositions(s *timeline.Status) {
+	l := m.Log()
+	if l == nil {
+		return
+	}
+	w := l.Stats()
+	s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+	s.StartLSN, s.LocalBytes = m.Control().Start.LSN, w.LocalBytes
+	if seal := m.Held().Seal; seal != nil {
+		s.Seal = &timeline.SealStatus{TLI: seal.TLI, End: seal.End}
+	}
+	for _, d := range w.Diverged {
+		s.Diverged = append(s.Diverged, timeline.DivergedStatus{TLI: d.TLI, From: d.From, To: d.To, Path: d.Path})
+	}
+}
+
+func (m *Member) fillManager(s *timeline.Status) {
+	ms := m.manager.Status()
+	s.Active = ms.Active
+	s.Manager = timeline.ManagerStatus{
+		Phase: ms.Phase.String(), PhaseSince: ms.PhaseSince,
+		Iterations: int64(ms.Iterations), NoopIterations: int64(ms.Noops), LastReason: ms.LastReasons.String(),
+	}
+	s.Tasks = []timeline.TaskStatus{}
+	for _, t := range ms.Tasks {
+		s.Tasks = append(s.Tasks, taskStatus(t))
+	}
+}
+
+func taskStatus(t manager.TaskStatus) timeline.TaskStatus {
+	s := timeline.TaskStatus{
+		Name: string(t.Decision.Task), State: "stopped", Reason: string(t.Decision.Why),
+		Since: t.Status.Since, Restarts: int64(t.Status.Restarts),
+	}
+	switch {
+	case t.Status.Running:
+		s.State = "running"
+	case t.Decision.Action == manager.Waiting:
+		s.State = "waiting"
+	}
+	if t.Status.LastErr != nil {
+		s.LastError = t.Status.LastErr.Error()
+	}
+	return s
+}
+
+func (m *Member) quorumStatus() timeline.QuorumStatus {
+	q := m.Quorum()
+	s := timeline.QuorumStatus{
+		K: q.K, N: q.N, Names: q.Names, ReadAt: q.ReadAt, Text: q.Raw, Synchronous: q.Synchronous,
+		Why: notSynchronous(q, m.keeper.cfg.NodeID),
+	}
+	if s.Names == nil {
+		s.Names = []string{}
+	}
+	if m.Log() != nil {
+		s.Qualified = m.Qualified()
+		s.Joining = !s.Qualified
+	}
+	return s
+}
+
+// notSynchronous says why commits do not wait for this node, and what to do; ""
+// when they do.
+func notSynchronous(q timeline.Quorum, name string) string {
+	switch {
+	case q.ReadAt.IsZero():
+		return "the source's synchronous_standby_names was not read yet"
+	case q.Synchronous:
+		return ""
+	case q.Raw == "":
+		return fmt.Sprintf("synchronous_standby_names of the source is empty: no commit waits for this node; set it to '%s' and reload", pg.QuoteSyncName(name))
+	}
+	return fmt.Sprintf("synchronous_standby_names of the source is %q and does not have %s: no commit waits for this node; add it and reload", q.Raw, pg.QuoteSyncName(name))
+}
+
+func (m *Member) sourceStatus() timeline.SourceStatus {
+	state, since, r := m.SourceState()
+	s := timeline.SourceStatus{
+		Conninfo: conninfo.Mask(m.Control().Source), State: state, Since: since,
+		Connected: r.Name == replication.StateConnected, Error: r.Error,
+	}
+	if lag, known := m.Lag(); known {
+		s.LagBytes = &lag
+	}
+	return s
+}
+
+func gateStatus(g *gate.Gate) timeline.GateStatus {
+	st := g.Stats()
+	s := timeline.GateStatus{State: "open", Holders: Holders(g)}
+	switch {
+	case st.Closed:
+		s.State = "closed"
+	case !st.ClosingSince.IsZero():
+		s.State = "closing"
+	}
+	return s
+}
+
+// Holders lists who is inside a gate, the oldest first.
+func Holders(g *gate.Gate) []timeline.GateHolder {
+	all := []timeline.GateHolder{}
+	for _, h := range g.Holders() {
+		one := timeline.GateHolder{Name: string(h.Name), Since: h.Since}
+		if h.Trace.TraceID != [16]byte{} {
+			one.TraceID = fmt.Sprintf("%x", h.Trace.TraceID)
+		}
+		all = append(all, one)
+	}
+	return all
+}
