@@ -22,6 +22,7 @@ const (
 	KindRefused      Kind = "refused"       // would lose data, and nobody accepted that
 	KindAbsent       Kind = "absent"        // this WAL file does not exist, for certain
 	KindUnknown      Kind = "unknown"       // whether this WAL file exists could not be found out
+	KindUnsealed     Kind = "unsealed"      // this WAL is tail, and handed out only once its TLI is sealed
 	KindUnavailable  Kind = "unavailable"   // not now: starting, broken, a source that is down
 	KindShuttingDown Kind = "shutting-down" // the timeline, or the node
 
