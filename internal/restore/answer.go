@@ -39,7 +39,8 @@ type Answer struct {
 	// HasHistory says that it has the history that is asked for.
 	HasHistory bool
 	// Segments holds, where a segment is asked for, what the place has of the segment with that number on each TLI: the LSN
-	// behind its last durable byte.
+	// behind its last durable byte, or the record end where that is higher. A switch record (pg_switch_wal) ends with its
+	// segment, though the zeros behind it may never have come.
 	Segments map[pg.TLI]pg.LSN
 }
 

@@ -17,7 +17,7 @@ const size = pg.DefaultSegmentSize
 
 // TestChoose reads the scripts in testdata/choose. "places" says what there is, one place a line:
 //
-//	NAME [qualified] [history=TLI[@LSN:TLI…]] [commit=LSN] [start=LSN] [oldest=LSN] [seal=TLI@LSN]… [held=TLI@LSN..LSN]… [err=WORD]
+//	NAME [qualified] [system=ID] [history=TLI[@LSN:TLI…]] [commit=LSN] [start=LSN] [oldest=LSN] [seal=TLI@LSN]… [held=TLI@LSN..LSN]… [err=WORD]
 //
 // where history=1@0/5000100:2 is "TLI 1 to 0/5000100, then TLI 2", and the place named "store" is the object store. A place
 // has the histories on its way but for TLI 1's. "ask" has a request a line: FILE [copy] [accept-data-loss].
@@ -152,6 +152,12 @@ func (p *scripted) set(t *testing.T, key, value string) {
 	switch key {
 	case "qualified":
 		p.Qualified = true
+	case "system":
+		id, err := strconv.ParseUint(value, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.SystemID = id
 	case "history":
 		p.History = parseWay(t, value)
 	case "commit":

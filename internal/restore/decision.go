@@ -29,18 +29,17 @@ type Reason string
 
 // The reasons.
 const (
-	Unsealed    Reason = "unsealed"     // it is tail, and its TLI is not sealed: a seal or --copy would help
-	BelowStart  Reason = "below_start"  // it is older than everything that was ever held
-	Removed     Reason = "removed"      // it was held once
-	NotHeld     Reason = "not_held"     // no place that answered has it, or enough of it
-	NotEnough   Reason = "not_enough"   // too few places say that it does not exist
-	Conflict    Reason = "conflict"     // places contradict each other
-	Damaged     Reason = "damaged"      // what is there is not what was written
-	Unreachable Reason = "unreachable"  // nobody answered
-	Refused     Reason = "refused"      // wrong usage, a wrong name, a bad token
-	NotBuilt    Reason = "not_built"    // this version cannot ask there
-	NotInLine   Reason = "not_in_line"  // its TLI does not lead to the newest one
-	NotFollowed Reason = "not_followed" // a child was claimed, and nobody can serve it
+	Unsealed    Reason = "unsealed"    // it is tail, and its TLI is not sealed: a seal or --copy would help
+	BelowStart  Reason = "below_start" // it is older than everything that was ever held
+	Removed     Reason = "removed"     // it was held once
+	NotHeld     Reason = "not_held"    // no place that answered has it, or enough of it
+	NotInLine   Reason = "not_in_line" // its TLI does not lead to the newest one
+	NotEnough   Reason = "not_enough"  // too few places say that it does not exist
+	Conflict    Reason = "conflict"    // places contradict each other
+	Damaged     Reason = "damaged"     // what is there is not what was written
+	Unreachable Reason = "unreachable" // nobody answered
+	Refused     Reason = "refused"     // the question is wrong: its name, its token
+	NotBuilt    Reason = "not_built"   // this version cannot ask there
 )
 
 // Decision is the answer to a request, and for [Present] what to hand out.

@@ -74,10 +74,14 @@ func fetchFrom(ctx context.Context, q Query, path string, s Source) Decision {
 		return found.Decision
 	}
 	err := errors.Join(install(path, found.Body), found.Body.Close())
-	if err != nil {
-		return Decision{Reason: NotHeld, Text: fmt.Sprintf("%s has it, but it could not be brought here: %v", list(found.From), err), Retry: true}
+	if err == nil {
+		return found.Decision
 	}
-	return found.Decision
+	var cut *transferError
+	return Decision{
+		Reason: NotHeld, Retry: errors.As(err, &cut),
+		Text: fmt.Sprintf("%s has it, but it could not be brought here: %v", list(found.From), err),
+	}
 }
 
 // weigh makes one answer of several, none of which is the file. Whoever does not know may have it, so that all have to say that

@@ -101,7 +101,7 @@ func (f *finder) openAt(ctx context.Context, d Decision, from string) (*Body, er
 		return nil, err
 	}
 	v := &verifier{place: place, history: said.History, systemID: said.SystemID, file: d.Read, buf: make([]byte, verifyBytes)}
-	body, err := segmentBody(ctx, v, seg, d.UpTo)
+	body, err := segmentBody(ctx, v, padded{seg, d.Read.Start()}, d.UpTo)
 	if err != nil {
 		return nil, errors.Join(err, seg.Close())
 	}

@@ -128,11 +128,25 @@ func TestSwitchedSegmentIsWhole(t *testing.T) {
 	}
 }
 
+// TestSwitchWithoutItsZeros: the primary died before it sent what follows a switch record, and the end is the segment's.
+func TestSwitchWithoutItsZeros(t *testing.T) {
+	w := writer()
+	r := w.Record(5000)
+	end := w.Switch().End
+	m := newMemory("a")
+	m.keep(1, w.Start(), w.Bytes()[:r.End+24-w.Start()])
+	m.says.held = []extent{{1, w.Start(), end}}
+	m.says.CommitLSN, m.says.Seals[1] = end, end
+	if got := content(t, find(t, segment(1, 1), m)); !bytes.Equal(got, w.Bytes()) {
+		t.Error("it is not the segment that the primary had")
+	}
+}
+
 func TestShortAndForeignSegmentsAreDamaged(t *testing.T) {
 	tests := map[string]func(m *memory){
 		"truncated": func(m *memory) {
 			f := segment(1, 2).File
-			m.segments[f] = m.segments[f][:small/2]
+			m.segments[f] = m.segments[f][:small/2] // it says that it has more
 		},
 		"zeros":              func(m *memory) { clear(m.bytes(1, 2)[small/2:]) },
 		"of another number":  func(m *memory) { copy(m.bytes(1, 2), m.bytes(1, 3)) },

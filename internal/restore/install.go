@@ -34,14 +34,30 @@ func install(path string, b *Body) (err error) {
 
 func write(f *os.File, b *Body) error {
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), b)
+	n, err := io.Copy(io.MultiWriter(f, sum), transfer{b})
 	if err != nil {
 		return err
 	}
 	if n != b.Size || !bytes.Equal(sum.Sum(nil), b.Digest[:]) {
-		return fmt.Errorf("what came is not what was sent: %d bytes of %d, or other ones", n, b.Size)
+		return &transferError{fmt.Errorf("%d bytes came of %d, or other ones than were sent", n, b.Size)}
 	}
 	return f.Sync()
+}
+
+// transferError says that a body did not come as it was sent. Trying again may help; it does not where we cannot write.
+type transferError struct{ error }
+
+func (e *transferError) Unwrap() error { return e.error }
+
+// transfer marks what goes wrong on the body's side.
+type transfer struct{ b *Body }
+
+func (t transfer) Read(p []byte) (int, error) {
+	n, err := t.b.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &transferError{err}
+	}
+	return n, err
 }
 
 func remove(name string) error {

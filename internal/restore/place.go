@@ -18,10 +18,26 @@ type Place interface {
 	History(ctx context.Context, tli pg.TLI) ([]byte, error)
 }
 
-// Segment is the file of a segment, whole or in the making.
+// Segment is the file of a segment, whole or in the making. What is read above its End does not count.
 type Segment interface {
 	io.ReaderAt
 	io.Closer
 	// End returns the LSN behind the last durable byte.
 	End() pg.LSN
+}
+
+// padded is a segment in which zeros follow the last durable byte.
+type padded struct {
+	Segment
+	start pg.LSN
+}
+
+// ReadAt implements io.ReaderAt.
+func (p padded) ReadAt(b []byte, offset int64) (int, error) {
+	durable := min(int64(len(b)), max(0, int64(p.End()-p.start)-offset))
+	if n, err := p.Segment.ReadAt(b[:durable], offset); int64(n) < durable {
+		return n, err
+	}
+	clear(b[durable:])
+	return len(b), nil
 }

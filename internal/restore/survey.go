@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +17,8 @@ type survey struct {
 	// commit is the highest commit LSN on the line; all below is on enough nodes, whoever says so.
 	commit pg.LSN
 	seals  map[pg.TLI]pg.LSN // decided ends
+
+	cluster Answer // somebody who knows the system identifier
 }
 
 // newSurvey fails where answers contradict each other: then nobody can tell which commits are the timeline's.
@@ -26,7 +29,7 @@ func newSurvey(answers []Answer) (survey, error) {
 		if a.History.TLI > newest.History.TLI {
 			newest = a
 		}
-		if err := s.addSeals(a); err != nil {
+		if err := errors.Join(s.addCluster(a), s.addSeals(a)); err != nil {
 			return survey{}, err
 		}
 	}
@@ -40,6 +43,18 @@ func newSurvey(answers []Answer) (survey, error) {
 		s.commit = max(s.commit, s.commitOf(a))
 	}
 	return s, nil
+}
+
+func (s *survey) addCluster(a Answer) error {
+	switch {
+	case a.SystemID == 0:
+		return nil
+	case s.cluster.SystemID != 0 && s.cluster.SystemID != a.SystemID:
+		return fmt.Errorf("%s keeps the cluster %d, and %s the cluster %d: one of them is another timeline",
+			a.From, a.SystemID, s.cluster.From, s.cluster.SystemID)
+	}
+	s.cluster = a
+	return nil
 }
 
 func (s *survey) addSeals(a Answer) error {

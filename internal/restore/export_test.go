@@ -1,0 +1,4 @@
+package restore
+
+// Read is read, for its fuzz target.
+var Read = read
