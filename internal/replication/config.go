@@ -68,5 +68,10 @@ func (c Config) validate() error {
 	return err
 }
 
+// CheckConninfo says whether a node could use a source by this connection string. It connects to nothing.
+func CheckConninfo(conninfo, nodeID string) error {
+	return Config{Conninfo: conninfo, NodeID: nodeID}.withDefaults().validate()
+}
+
 // SlotName is the physical slot that a node uses on each of its sources.
 func SlotName(nodeID string) string { return "sluice_" + nodeID }

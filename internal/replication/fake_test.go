@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -395,17 +396,16 @@ func (m *memSink) Append(lsn pg.LSN, p []byte) error {
 	if lsn != m.next {
 		return fmt.Errorf("append at %s, want %s", lsn, m.next)
 	}
-	for _, b := range p {
-		if m.next < m.compare {
-			if m.bytes[m.next-m.begin] != b {
-				return refuse(OtherBytes, "it has other bytes at %s", m.next)
-			}
-		} else {
-			m.bytes = append(m.bytes, b)
-			m.held.Position.LSN++
+	if held := min(len(p), int(max(m.compare, m.next)-m.next)); held > 0 {
+		if !bytes.Equal(m.bytes[m.next-m.begin:][:held], p[:held]) {
+			return refuse(OtherBytes, "it has other bytes at or above %s", m.next)
 		}
-		m.next++
+		m.next += pg.LSN(held)
+		p = p[held:]
 	}
+	m.bytes = append(m.bytes, p...)
+	m.next += pg.LSN(len(p))
+	m.held.Position.LSN = max(m.held.Position.LSN, m.next)
 	m.held.RecordEnd = m.held.Position.LSN
 	return nil
 }

@@ -31,7 +31,7 @@ type syncs struct {
 	covered batch           // of the sync that runs beside
 	beside  chan syncResult // holds its one result; nil: none runs
 	synced  batch           // made durable, and not taken out yet
-	flushed pg.LSN          // the highest result; 0: none yet
+	flushed pg.LSN          // the last result; 0: none yet
 	failed  bool            // the sink has failed: nothing more is asked of it
 }
 
@@ -112,7 +112,7 @@ func (y *syncs) settle(result syncResult) error {
 		y.failed = true
 		return fmt.Errorf("sync: %w", result.err)
 	}
-	y.flushed = max(y.flushed, result.flush)
+	y.flushed = result.flush
 	y.synced.add(y.covered.bytes, y.covered.readAt)
 	return nil
 }
