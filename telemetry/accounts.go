@@ -1,0 +1,130 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+)
+
+// queueSize is how many spans wait for their export at most.
+const queueSize = 2048
+
+// accounts count what became of each sampled span that ended:
+// ended = exported + failed + dropped + inFlight, and inFlight is 0 after the shutdown.
+type accounts struct {
+	exported, failed, dropped atomic.Uint64
+	inFlight                  atomic.Int64 // handed to the batch processor and not yet out of the exporter
+}
+
+// A processor is the SDK's batch processor with accounts. That one keeps the number of spans that it
+// drops to itself, and its shutdown leaves an export running for as long as the collector hangs; this
+// one decides itself what is dropped, and ends every export at the deadline of the shutdown.
+type processor struct {
+	sdktrace.SpanProcessor
+	exporter *exporter
+	accounts *accounts
+
+	mu     sync.RWMutex // held over OnEnd, so that no span slips in while the accounts are closed
+	closed bool         // guarded by mu
+}
+
+// newProcessor exports in batches through next.
+func newProcessor(next sdktrace.SpanExporter, opts ...sdktrace.BatchSpanProcessorOption) *processor {
+	a := &accounts{}
+	e := &exporter{next: next, accounts: a}
+	e.ctx, e.cut = context.WithCancel(context.Background())
+	opts = append(opts, sdktrace.WithMaxQueueSize(queueSize))
+	return &processor{SpanProcessor: sdktrace.NewBatchSpanProcessor(e, opts...), exporter: e, accounts: a}
+}
+
+// OnEnd queues a span, or drops it. With at most queueSize in flight, the batch processor's own queue
+// cannot overflow.
+func (p *processor) OnEnd(s sdktrace.ReadOnlySpan) {
+	if !s.SpanContext().IsSampled() {
+		return
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	switch {
+	case p.closed:
+		p.accounts.dropped.Add(1)
+	case p.accounts.inFlight.Add(1) > queueSize:
+		p.accounts.inFlight.Add(-1)
+		p.accounts.dropped.Add(1)
+	default:
+		p.SpanProcessor.OnEnd(s)
+	}
+}
+
+// Shutdown exports what is queued until ctx ends; the rest is dropped.
+func (p *processor) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	stop := context.AfterFunc(ctx, p.exporter.cut)
+	defer stop()
+	err := p.SpanProcessor.Shutdown(ctx)
+	p.exporter.end()
+	p.accounts.dropped.Add(uint64(p.accounts.inFlight.Swap(0)))
+	return err
+}
+
+// errTooLate is what the batch processor gets for batches that it still has after the shutdown's time.
+var errTooLate = errors.New("the time to export spans is over")
+
+// An exporter counts what next does with each batch.
+type exporter struct {
+	next     sdktrace.SpanExporter
+	accounts *accounts
+	ctx      context.Context // ends every export; this type is a lifetime
+	cut      context.CancelFunc
+
+	mu      sync.Mutex
+	ended   bool           // guarded by mu; no export begins any more
+	running sync.WaitGroup // exports; grows under mu only
+}
+
+// ExportSpans exports a batch.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if !e.begin() {
+		return errTooLate
+	}
+	defer e.running.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(e.ctx, cancel)
+	defer stop()
+	err := e.next.ExportSpans(ctx, spans)
+	count := &e.accounts.exported
+	if err != nil {
+		count = &e.accounts.failed
+	}
+	count.Add(uint64(len(spans)))
+	e.accounts.inFlight.Add(-int64(len(spans)))
+	return err
+}
+
+func (e *exporter) begin() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ended {
+		return false
+	}
+	e.running.Add(1)
+	return true
+}
+
+// end cuts the export that runs, and lets no other begin.
+func (e *exporter) end() {
+	e.cut()
+	e.mu.Lock()
+	e.ended = true
+	e.mu.Unlock()
+	e.running.Wait()
+}
+
+// Shutdown ends next.
+func (e *exporter) Shutdown(ctx context.Context) error { return e.next.Shutdown(ctx) }

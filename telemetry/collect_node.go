@@ -1,0 +1,210 @@
+package telemetry
+
+import (
+	"time"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// Closed lists of label values: each has its series from the start, so that an absence means that the
+// node does not answer.
+var (
+	tenantModes = []string{"attached", "secondary", "detached"}
+	gateKinds   = []string{"tenant", "timeline"}
+	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Remove}
+)
+
+// node emits what is said of the node as a whole.
+func (e *emission) node(n NodeStats, timelines []TimelineStats) {
+	e.value("node_stage", 1, n.Stage)
+	for _, mode := range tenantModes {
+		e.value("tenants", float64(n.Tenants[mode]), mode)
+	}
+	for _, s := range n.Shutdown {
+		e.value("shutdown_stage_seconds", s.Taken.Seconds(), s.Name)
+		e.value("shutdown_stage_limit_seconds", s.Limit.Seconds(), s.Name)
+	}
+	if n.DataDirCapacity > 0 {
+		e.value("data_dir_free_bytes", float64(n.DataDirFree))
+		e.value("data_dir_capacity_bytes", float64(n.DataDirCapacity))
+	}
+	sum := newSums()
+	for i := range timelines {
+		sum.add(&timelines[i])
+	}
+	e.sums(sum)
+	e.gates(n.Gates, timelines)
+	e.wakeupTotals(timelines)
+}
+
+// sums are aggregates over all timelines.
+type sums struct {
+	states           map[timeline.State]int
+	active           int
+	local            int64
+	syncSince        time.Time // the oldest
+	running, waiting map[tasks.Name]int
+	phases           map[manager.Phase]time.Time // the oldest in each
+	operations       map[[2]string]time.Time     // the oldest by name and step
+}
+
+func newSums() *sums {
+	return &sums{
+		states: map[timeline.State]int{}, running: map[tasks.Name]int{}, waiting: map[tasks.Name]int{},
+		phases: map[manager.Phase]time.Time{}, operations: map[[2]string]time.Time{},
+	}
+}
+
+func (s *sums) add(t *TimelineStats) {
+	s.states[t.State]++
+	s.local += t.LocalBytes
+	s.syncSince = older(s.syncSince, t.SyncSince)
+	if t.Manager.Active {
+		s.active++
+	}
+	s.phases[t.Manager.Phase] = older(s.phases[t.Manager.Phase], t.Manager.PhaseSince)
+	for _, task := range t.Manager.Tasks {
+		switch {
+		case task.Status.Running:
+			s.running[task.Decision.Task]++
+		case task.Decision.Action == manager.Waiting:
+			s.waiting[task.Decision.Task]++
+		}
+	}
+	if t.Operation != "" {
+		key := [2]string{t.Operation, t.OperationStep}
+		s.operations[key] = older(s.operations[key], t.OperationSince)
+	}
+}
+
+// older returns the earlier of two times; a zero one is none.
+func older(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
+func (e *emission) sums(s *sums) {
+	for _, state := range timeline.States() {
+		e.value("timelines", float64(s.states[state]), string(state))
+	}
+	e.value("timelines_active", float64(s.active))
+	e.value("wal_local_bytes", float64(s.local))
+	e.age("wal_fsync_pending_seconds", s.syncSince)
+	for _, name := range taskNames {
+		e.value("tasks_running", float64(s.running[name]), string(name))
+		e.value("tasks_waiting", float64(s.waiting[name]), string(name))
+	}
+	for _, p := range manager.Phases() {
+		if isWork(p) {
+			e.age("manager_phase_age_seconds", s.phases[p], p.String())
+		}
+	}
+	for op, since := range s.operations {
+		e.age("lifecycle_operation_age_seconds", since, op[0], op[1])
+	}
+}
+
+// isWork leaves out the phases in which a manager may be for as long as it likes.
+func isWork(p manager.Phase) bool {
+	return p != manager.PhaseStarting && p != manager.PhaseWait && p != manager.PhaseStopped
+}
+
+// gates emits the holders of all gates by kind, and more of those that are closing.
+func (e *emission) gates(tenants []GateStats, timelines []TimelineStats) {
+	holders, oldest := map[string]int{}, map[string]time.Time{}
+	add := func(g GateStats) {
+		holders[g.Kind] += g.Inside
+		oldest[g.Kind] = older(oldest[g.Kind], g.Oldest)
+		if !g.ClosingSince.IsZero() && !g.Closed {
+			e.closingGate(g)
+		}
+	}
+	for _, g := range tenants {
+		add(g)
+	}
+	for i := range timelines {
+		add(timelines[i].Gate)
+	}
+	for _, kind := range gateKinds {
+		e.value("gate_holders", float64(holders[kind]), kind)
+		e.age("gate_oldest_holder_seconds", oldest[kind], kind)
+	}
+}
+
+func (e *emission) closingGate(g GateStats) {
+	e.age("gate_closing_seconds", g.ClosingSince, g.Tenant, g.Timeline, g.Kind)
+	inside := map[gate.Holder]int{}
+	for _, h := range g.Holders() {
+		inside[h.Name]++
+	}
+	for holder, n := range inside {
+		e.value("gate_close_holders", float64(n), g.Tenant, g.Timeline, g.Kind, string(holder))
+	}
+}
+
+// wakeupKey is a pair of the metric's labels.
+type wakeupKey struct {
+	reason timeline.WakeReason
+	result timeline.WakeResult
+}
+
+// wakeupTotals adds the timelines' own counts up, so that the sum never falls: what a timeline that is
+// gone had counted at the last scrape stays in it.
+type wakeupTotals struct {
+	gone map[wakeupKey]uint64
+	last map[*timeline.Wake]map[wakeupKey]uint64
+}
+
+func newWakeupTotals() wakeupTotals {
+	return wakeupTotals{gone: map[wakeupKey]uint64{}, last: map[*timeline.Wake]map[wakeupKey]uint64{}}
+}
+
+func (w *wakeupTotals) update(timelines []TimelineStats) map[wakeupKey]uint64 {
+	now := make(map[*timeline.Wake]map[wakeupKey]uint64, len(timelines))
+	for i := range timelines {
+		if wake := timelines[i].Wake; wake != nil {
+			now[wake] = countsOf(wake)
+		}
+	}
+	for wake, counts := range w.last {
+		if _, still := now[wake]; !still {
+			addCounts(w.gone, counts)
+		}
+	}
+	w.last = now
+	total := map[wakeupKey]uint64{}
+	addCounts(total, w.gone)
+	for _, counts := range now {
+		addCounts(total, counts)
+	}
+	return total
+}
+
+func addCounts(to, counts map[wakeupKey]uint64) {
+	for key, n := range counts {
+		to[key] += n
+	}
+}
+
+func countsOf(w *timeline.Wake) map[wakeupKey]uint64 {
+	counts := map[wakeupKey]uint64{}
+	for _, reason := range timeline.Reasons() {
+		for _, result := range timeline.WakeResults() {
+			if n := w.Count(reason, result); n > 0 {
+				counts[wakeupKey{reason, result}] = n
+			}
+		}
+	}
+	return counts
+}
+
+func (e *emission) wakeupTotals(timelines []TimelineStats) {
+	for key, n := range e.wakeups.update(timelines) {
+		e.value("manager_wakeups_total", float64(n), key.reason.String(), key.result.String())
+	}
+}

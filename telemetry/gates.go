@@ -1,0 +1,141 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/gate"
+)
+
+const (
+	// longHold is the stay in a gate that gets a span of its own.
+	longHold = time.Second
+	// lateClose is the wait of a close that is worth a warning; before, people are saying goodbye.
+	lateClose = 5 * time.Second
+)
+
+// GateEvents are the events of all gates.
+func (t *Telemetry) GateEvents() gate.Events {
+	entries := newEntryCounters(t.counts.gateEntries)
+	return gate.Events{
+		Entered: func(ctx context.Context, e gate.Entry) {
+			entries.of(e).Inc()
+			// Asking first costs 20 ns; a span for each pass would cost 40 % of a core at full load.
+			if span := trace.SpanFromContext(ctx); span.SpanContext().IsSampled() {
+				span.AddEvent("gate.enter", trace.WithAttributes(attribute.String("gate", e.Kind), attribute.String("holder", string(e.Holder))))
+			}
+		},
+		Left:         t.gateLeft,
+		CloseStarted: t.gateCloseStarted,
+		CloseWaiting: t.gateCloseWaiting,
+		CloseEnded:   t.gateCloseEnded,
+		Misused: func(m gate.Misuse) {
+			t.counts.gateMisuse.WithLabelValues(string(m.Misuse)).Inc()
+			t.log.Error("gate misused, this is a bug", "gate", m.Kind, "name", m.Name, "misuse", string(m.Misuse), "holder", string(m.Holder))
+		},
+	}
+}
+
+// entryCounters are made before: a gate is entered a hundred thousand times a second.
+type entryCounters map[string][2]prometheus.Counter
+
+func newEntryCounters(v *prometheus.CounterVec) entryCounters {
+	c := entryCounters{}
+	for _, kind := range gateKinds {
+		c[kind] = [2]prometheus.Counter{v.WithLabelValues(kind, "entered"), v.WithLabelValues(kind, "refused")}
+	}
+	return c
+}
+
+func (c entryCounters) of(e gate.Entry) prometheus.Counter {
+	if e.Refused {
+		return c[e.Kind][1]
+	}
+	return c[e.Kind][0]
+}
+
+// gateLeft shows long stays in the trace of whoever stayed.
+func (t *Telemetry) gateLeft(e gate.Exit) {
+	link, ok := linkTo(e.Trace)
+	if !ok || e.Held < longHold {
+		return
+	}
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), link.SpanContext)
+	_, span := t.startAt(ctx, "gate.hold", e.Since, trace.WithAttributes(gateAttributes(e.Kind, e.Name)...),
+		trace.WithAttributes(attribute.String("holder", string(e.Holder))))
+	span.End()
+}
+
+func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) context.Context {
+	ctx, _ = t.tracer.Start(ctx, "gate.close", trace.WithAttributes(always()), trace.WithAttributes(gateAttributes(s.Kind, s.Name)...))
+	return ctx
+}
+
+// gateCloseWaiting names those inside. A span that ends at once is seen while the close is stuck.
+func (t *Telemetry) gateCloseWaiting(ctx context.Context, w gate.CloseWait) {
+	_, span := t.tracer.Start(ctx, "gate.close.wait",
+		trace.WithAttributes(always(), attribute.Int("holder_count", len(w.Holders)), attribute.StringSlice("holders", holderNames(w.Holders))),
+		trace.WithAttributes(gateAttributes(w.Kind, w.Name)...),
+		trace.WithLinks(holderLinks(w.Holders)...))
+	if len(w.Holders) > 0 {
+		span.SetAttributes(attribute.Float64("oldest_age", time.Since(w.Holders[0].Since).Seconds()))
+	}
+	span.End()
+	level := slog.LevelInfo
+	if w.Waited >= lateClose {
+		level = slog.LevelWarn
+	}
+	t.log.LogAttrs(ctx, level, "gate waits for those inside", slog.String("gate", w.Kind), slog.String("name", w.Name),
+		slog.Duration("waited", w.Waited), slog.Int("holders", len(w.Holders)), slog.String("inside", strings.Join(holderNames(w.Holders), ", ")))
+}
+
+func (t *Telemetry) gateCloseEnded(ctx context.Context, e gate.CloseEnd) {
+	outcome := "complete"
+	if e.Err != nil {
+		outcome = "given_up"
+	}
+	t.counts.gateCloses.WithLabelValues(e.Kind, outcome).Inc()
+	observe(ctx, t.counts.gateCloseDuration.WithLabelValues(e.Kind), e.Waited.Seconds())
+	span := trace.SpanFromContext(ctx)
+	fail(span, e.Err)
+	span.End()
+	if ce := new(gate.CloseError); errors.As(e.Err, &ce) {
+		t.log.LogAttrs(ctx, slog.LevelError, "gate not closed in time", slog.String("gate", e.Kind), slog.String("name", e.Name),
+			slog.Duration("waited", e.Waited), slog.Any("error", e.Err))
+	}
+}
+
+// gateAttributes tell whose gate it is.
+func gateAttributes(kind, name string) []attribute.KeyValue {
+	tenant, timelineName, _ := strings.Cut(name, "/")
+	return []attribute.KeyValue{
+		attribute.String("gate", kind), attribute.String("tenant", tenant), attribute.String("timeline", timelineName),
+	}
+}
+
+// holderNames are the first holders with their ages, for people.
+func holderNames(holders []gate.HolderInfo) []string {
+	holders = holders[:min(len(holders), maxLinks)]
+	names := make([]string, len(holders))
+	for i, h := range holders {
+		names[i] = string(h.Name) + " (" + time.Since(h.Since).Round(10*time.Millisecond).String() + ")"
+	}
+	return names
+}
+
+func holderLinks(holders []gate.HolderInfo) []trace.Link {
+	var links []trace.Link
+	for _, h := range holders[:min(len(holders), maxLinks)] {
+		if link, ok := linkTo(h.Trace); ok {
+			links = append(links, link)
+		}
+	}
+	return links
+}

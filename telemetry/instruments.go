@@ -1,0 +1,123 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// instruments are the metrics that events are counted in.
+type instruments struct {
+	buildInfo *prometheus.GaugeVec
+
+	activeChanges     prometheus.Counter
+	iterations        *prometheus.CounterVec
+	iterationDuration *prometheus.HistogramVec
+
+	taskSpawns, taskEnds, taskRestarts *prometheus.CounterVec
+	taskDuration                       *prometheus.HistogramVec
+
+	gateEntries, gateCloses, gateMisuse *prometheus.CounterVec
+	gateCloseDuration                   *prometheus.HistogramVec
+
+	operations *prometheus.CounterVec
+
+	receivedBytes                          prometheus.Counter
+	ackDuration, fsyncDuration, fsyncBatch prometheus.Histogram
+	fsyncFailures                          prometheus.Counter
+	sourceConnects, sourceRefused          *prometheus.CounterVec
+	removedSegments                        prometheus.Counter
+	restoreAnswers, errors, logRecords     *prometheus.CounterVec
+	httpDuration                           *prometheus.HistogramVec
+}
+
+// Buckets, chosen for what is measured. All histograms are native at once.
+var (
+	quickBuckets = []float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10}
+	syncBuckets  = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 10}
+	httpBuckets  = []float64{1e-3, 5e-3, 25e-3, 0.1, 0.5, 1, 5, 30}
+	closeBuckets = []float64{1e-3, 1e-2, 0.1, 0.5, 1, 2, 5, 10, 30}
+	longBuckets  = []float64{0.1, 1, 10, 60, 600, 3600, 86400}
+	batchBuckets = prometheus.ExponentialBuckets(512, 4, 9) // to 32 MiB
+)
+
+func newInstruments(r *prometheus.Registry) *instruments {
+	f := factory{r}
+	return &instruments{
+		buildInfo: f.gauge("build_info"),
+
+		activeChanges:     f.counter("active_changes_total").WithLabelValues(),
+		iterations:        f.counter("manager_iterations_total"),
+		iterationDuration: f.histogram("manager_iteration_duration_seconds", quickBuckets),
+
+		taskSpawns:   f.counter("task_spawns_total"),
+		taskEnds:     f.counter("task_ends_total"),
+		taskRestarts: f.counter("task_restarts_total"),
+		taskDuration: f.histogram("task_duration_seconds", longBuckets),
+
+		gateEntries:       f.counter("gate_entries_total"),
+		gateCloses:        f.counter("gate_closes_total"),
+		gateMisuse:        f.counter("gate_misuse_total"),
+		gateCloseDuration: f.histogram("gate_close_duration_seconds", closeBuckets),
+
+		operations: f.counter("lifecycle_operations_total"),
+
+		receivedBytes:   f.counter("wal_received_bytes_total").WithLabelValues(),
+		ackDuration:     f.single("wal_ack_duration_seconds", syncBuckets),
+		fsyncDuration:   f.single("wal_fsync_duration_seconds", syncBuckets),
+		fsyncBatch:      f.single("wal_fsync_batch_bytes", batchBuckets),
+		fsyncFailures:   f.counter("wal_fsync_failures_total").WithLabelValues(),
+		sourceConnects:  f.counter("source_connects_total"),
+		sourceRefused:   f.counter("source_refused_total"),
+		removedSegments: f.counter("wal_removed_segments_total").WithLabelValues(),
+		restoreAnswers:  f.counter("restore_answers_total"),
+		httpDuration:    f.histogram("http_request_duration_seconds", httpBuckets),
+
+		errors:     f.counter("telemetry_errors_total"),
+		logRecords: f.counter("log_records_total"),
+	}
+}
+
+// A factory makes and registers what the catalogue describes.
+type factory struct{ registry *prometheus.Registry }
+
+func (f factory) counter(name string) *prometheus.CounterVec {
+	m := metric(name)
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Labels)
+	f.registry.MustRegister(v)
+	return v
+}
+
+func (f factory) gauge(name string) *prometheus.GaugeVec {
+	m := metric(name)
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Labels)
+	f.registry.MustRegister(v)
+	return v
+}
+
+func (f factory) histogram(name string, buckets []float64) *prometheus.HistogramVec {
+	m := metric(name)
+	v := prometheus.NewHistogramVec(histogramOpts(m, buckets), m.Labels)
+	f.registry.MustRegister(v)
+	return v
+}
+
+// single makes a histogram without labels.
+func (f factory) single(name string, buckets []float64) prometheus.Histogram {
+	h := prometheus.NewHistogram(histogramOpts(metric(name), buckets))
+	f.registry.MustRegister(h)
+	return h
+}
+
+// histogramOpts makes a histogram classic and native at once; the native form takes memory as values
+// come, up to 160 buckets of growth by a tenth.
+func histogramOpts(m Metric, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: m.Name, Help: m.Help, Buckets: buckets,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
+	}
+}
+
+// newDesc describes a metric that is pulled.
+func newDesc(name string) *prometheus.Desc {
+	m := metric(name)
+	return prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)
+}

@@ -1,0 +1,53 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// Operation opens the span "timeline.NAME" of a lifecycle operation; end closes it and counts it. Names
+// are constants: create, set, delete, seal, unseal.
+func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) (_ context.Context, end func(error)) {
+	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
+	ctx, span := t.tracer.Start(ctx, "timeline."+name, trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
+	return ctx, func(err error) {
+		outcome := "ok"
+		if err != nil {
+			outcome = "error"
+		}
+		t.counts.operations.WithLabelValues(name, outcome).Inc()
+		fail(span, err)
+		span.End()
+	}
+}
+
+// NodeShutdown opens the span of the node's shutdown.
+func (t *Telemetry) NodeShutdown(ctx context.Context, cause string) (_ context.Context, end func(error)) {
+	ctx, span := t.tracer.Start(ctx, "node.shutdown", trace.WithNewRoot(), trace.WithAttributes(always(), attribute.String("cause", cause)))
+	return ctx, endOf(span)
+}
+
+// ShutdownStage opens the span of one stage.
+func (t *Telemetry) ShutdownStage(ctx context.Context, stage string, limit time.Duration) (_ context.Context, end func(error)) {
+	ctx, span := t.tracer.Start(ctx, "shutdown.stage", trace.WithAttributes(always(),
+		attribute.String("stage", stage), attribute.Float64("limit", limit.Seconds())))
+	return ctx, endOf(span)
+}
+
+// StageWaits shows a stage that is late while it is: spans are seen once they end.
+func (t *Telemetry) StageWaits(ctx context.Context, stage string) {
+	_, span := t.tracer.Start(ctx, "shutdown.stage.wait", trace.WithAttributes(always(), attribute.String("stage", stage)))
+	span.End()
+}
+
+func endOf(span trace.Span) func(error) {
+	return func(err error) {
+		fail(span, err)
+		span.End()
+	}
+}

@@ -1,0 +1,89 @@
+package telemetry
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// scopedEvents turns the events of one timeline into telemetry.
+type scopedEvents struct {
+	*Telemetry
+	id timeline.ID
+
+	lastSync  atomic.Pointer[tracedSync] // the last sync that has a span
+	connected atomic.Bool                // the receiver's session has streamed
+
+	mu     sync.Mutex
+	logged map[tasks.Name]loggedError // guarded by mu
+}
+
+// tracedSync is a sync with the span that shows it, so that the acknowledgement that it allowed can
+// point there.
+type tracedSync struct {
+	flush pg.Position
+	span  trace.SpanContext
+	at    time.Time
+}
+
+// loggedError is the last failure of a task that was logged.
+type loggedError struct {
+	text string
+	at   time.Time
+}
+
+// scoped returns the events of a timeline: always the same while the timeline is there.
+func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.timelines[id]
+	if s == nil {
+		s = &scopedEvents{Telemetry: t, id: id, logged: map[tasks.Name]loggedError{}}
+		t.timelines[id] = s
+	}
+	return s
+}
+
+// keepScoped forgets timelines that are gone. One that is forgotten too early is made anew, and loses no
+// more than an exemplar.
+func (t *Telemetry) keepScoped(there []TimelineStats) {
+	ids := make(map[timeline.ID]bool, len(there))
+	for i := range there {
+		ids[there[i].ID] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id := range t.timelines {
+		if !ids[id] {
+			delete(t.timelines, id)
+		}
+	}
+}
+
+// repeatEvery is how often a failure that repeats itself is logged.
+const repeatEvery = time.Minute
+
+// news reports whether a task's failure is worth a record: another than the last, or a while later.
+func (s *scopedEvents) news(task tasks.Name, text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if last := s.logged[task]; last.text == text && now.Sub(last.at) < repeatEvery {
+		return false
+	}
+	s.logged[task] = loggedError{text, now}
+	return true
+}
+
+// forgive has the next failure of a task logged, whatever it is.
+func (s *scopedEvents) forgive(task tasks.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.logged, task)
+}

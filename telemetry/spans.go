@@ -1,0 +1,43 @@
+package telemetry
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// spans are the catalogue's. Their attributes tenant and timeline are not repeated.
+var spans = []Span{
+	{"manager.iteration", []string{"reason", "outcome", "snapshot_seconds", "plan_seconds", "apply_seconds"}, "",
+		"A turn of a manager's loop. Events: task.start, task.stop, active.changed, control.save, each with its why. One that acted, or took over 100 ms, is always there."},
+	{"task.spawn", []string{"task", "attempt"}, "", "A task was started; child of the iteration that decided it."},
+	{"task.end", []string{"task", "attempt", "outcome", "ran_seconds", "error.type"}, "its task.spawn", "A task ended."},
+	{"gate.hold", []string{"gate", "holder"}, "", "A stay of over a second in a gate; in the trace of whoever stayed."},
+	{"gate.close", []string{"gate"}, "", "A gate closes: from refusing newcomers until the last one left."},
+	{"gate.close.wait", []string{"gate", "holders", "holder_count", "oldest_age"}, "the traces of up to 16 holders", "Each second while a gate closes: who is inside."},
+	{"receive.session", []string{"start", "server_version"}, "", "A source was connected, and streams."},
+	{"wal.fsync", []string{"bytes", "flush"}, "", "A sync that failed or took over 100 ms; of the others one a second and timeline, by chance."},
+	{"wal.ack", []string{"bytes", "flush"}, "", "An acknowledgement that took over 100 ms; child of its sync."},
+	{"timeline.create", nil, "", "A timeline was created."},
+	{"timeline.set", nil, "", "A timeline's source was set."},
+	{"timeline.delete", nil, "", "A timeline was deleted."},
+	{"timeline.seal", nil, "", "A timeline was sealed."},
+	{"timeline.unseal", nil, "", "A seal was taken back."},
+	{"node.shutdown", []string{"cause"}, "", "A shutdown of the node, from the signal to the last export."},
+	{"shutdown.stage", []string{"stage", "limit"}, "", "One stage of it."},
+	{"shutdown.stage.wait", []string{"stage"}, "", "Each second while a stage is late."},
+}
+
+// A spanCollector tells what became of the spans.
+type spanCollector struct {
+	desc     *prometheus.Desc
+	accounts *accounts
+}
+
+// Describe implements prometheus.Collector.
+func (c *spanCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c *spanCollector) Collect(ch chan<- prometheus.Metric) {
+	for result, n := range map[string]uint64{
+		"exported": c.accounts.exported.Load(), "failed": c.accounts.failed.Load(), "dropped": c.accounts.dropped.Load(),
+	} {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.CounterValue, float64(n), result)
+	}
+}

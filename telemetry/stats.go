@@ -1,0 +1,89 @@
+package telemetry
+
+import (
+	"time"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// A Source is what the collector asks at each scrape. Neither method may wait for anything.
+type Source interface {
+	Node() NodeStats
+	// Timelines are all that the node has, those that shut down included, in no order.
+	Timelines() []TimelineStats
+}
+
+// NodeStats are the numbers of the node itself.
+type NodeStats struct {
+	Stage   string         // that it is in
+	Tenants map[string]int // by mode
+	// Shutdown has the stages of the shutdown that began, in their order; nil while the node serves.
+	Shutdown []StageStats
+	// Gates are the tenants' gates; the timelines' are theirs.
+	Gates []GateStats
+
+	DataDirFree, DataDirCapacity int64 // bytes; 0: not known
+}
+
+// StageStats is one stage of a shutdown.
+type StageStats struct {
+	Name         string
+	Taken, Limit time.Duration
+}
+
+// GateStats is one gate.
+type GateStats struct {
+	Kind             string // "tenant" or "timeline"
+	Tenant, Timeline string
+	gate.Stats
+	// Holders lists who is inside; it is asked only while the gate closes.
+	Holders func() []gate.HolderInfo
+}
+
+// TimelineStats are the numbers of one timeline. Positions are 0 while they are not known.
+type TimelineStats struct {
+	ID          timeline.ID
+	Incarnation timeline.Incarnation
+	Mode        string
+	State       timeline.State
+	TLI         pg.TLI
+
+	StartLSN, WriteLSN, FlushLSN, CommitLSN pg.LSN
+	ReceivedBytes                           int64 // since the node opened it
+	LocalBytes, DivergedBytes               int64
+	SyncSince                               time.Time // when the sync began that runs now; zero: none does
+
+	SourceConnected bool
+	SourceState     string
+	LagBytes        int64
+	LagKnown        bool
+
+	QuorumKnown    bool // the setting was read
+	Synchronous    bool
+	QuorumRequired int
+	QuorumReady    int
+
+	Operation      string // under way; empty: none
+	OperationStep  string
+	OperationSince time.Time
+
+	Manager manager.Status
+	Wake    *timeline.Wake // nil: not counted
+	Gate    GateStats
+}
+
+// troubled says that somebody may be looking for this timeline.
+func (s *TimelineStats) troubled() bool {
+	return s.State != timeline.StateRunning || !s.SourceConnected || !s.Synchronous || s.DivergedBytes > 0
+}
+
+// restarts is how often one of its tasks was started after a failure.
+func (s *TimelineStats) restarts() (n uint64) {
+	for _, t := range s.Manager.Tasks {
+		n += t.Status.Restarts
+	}
+	return n
+}

@@ -1,0 +1,182 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// scopeName is the OpenTelemetry scope, and the default service name.
+const scopeName = "sluice"
+
+// Config is what a Telemetry is told.
+type Config struct {
+	NodeID            string
+	Version, Revision string // of the build
+
+	// OTLPEndpoint is where spans go; empty: the standard environment decides, and without it nobody
+	// gets any.
+	OTLPEndpoint string
+	// SampleRatio of the traces that need not be there; SampleRatioSet says that the file has it, and
+	// the environment does not count.
+	SampleRatio    float64
+	SampleRatioSet bool
+
+	// TimelineLimit is how many timelines have detail series at /metrics.
+	TimelineLimit int
+
+	LogLevel  slog.Level
+	LogFormat string    // "json" or "text"
+	LogOutput io.Writer // default: os.Stderr
+
+	Getenv func(string) string // default: os.Getenv
+}
+
+func (c Config) getenv(name string) string {
+	if c.Getenv == nil {
+		return os.Getenv(name)
+	}
+	return c.Getenv(name)
+}
+
+// A Telemetry turns what a node tells into metrics, spans and log records. Make one with [Start].
+type Telemetry struct {
+	log      *slog.Logger
+	registry *prometheus.Registry // for /metrics
+	all      *prometheus.Registry // for /metrics/timelines
+	counts   *instruments
+	errors   *reporter
+	source   atomic.Pointer[Source]
+
+	tracer    trace.Tracer
+	provider  *sdktrace.TracerProvider // nil: no traces
+	processor *processor               // nil: no traces
+
+	mu        sync.Mutex
+	timelines map[timeline.ID]*scopedEvents // guarded by mu
+}
+
+// Start makes a Telemetry, and installs it as the process's for OpenTelemetry. End it with Shutdown.
+func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
+	t := &Telemetry{
+		registry: prometheus.NewRegistry(), all: prometheus.NewRegistry(),
+		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{},
+	}
+	t.counts = newInstruments(t.registry)
+	out := cfg.LogOutput
+	if out == nil {
+		out = os.Stderr
+	}
+	t.log = newLogger(out, cfg.LogLevel, cfg.LogFormat, t.counts.logRecords)
+	t.errors = &reporter{log: t.log, count: t.counts.errors}
+	if err := t.startTraces(ctx, cfg); err != nil {
+		return nil, err
+	}
+	t.register(cfg)
+	return t, nil
+}
+
+func (t *Telemetry) startTraces(ctx context.Context, cfg Config) error {
+	provider, p, err := newProvider(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.errors.report("traces", err) }))
+	otel.SetTextMapPropagator(propagation.TraceContext{})
+	if provider == nil {
+		return nil
+	}
+	otel.SetTracerProvider(provider)
+	t.provider, t.processor, t.tracer = provider, p, provider.Tracer(scopeName)
+	return nil
+}
+
+// register adds what is pulled at scrape.
+func (t *Telemetry) register(cfg Config) {
+	t.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		newCollector(t, cfg.TimelineLimit, TierNode, TierVital, TierDetail),
+	)
+	t.all.MustRegister(newCollector(t, noLimit, TierVital, TierDetail))
+	if t.processor != nil {
+		t.registry.MustRegister(&spanCollector{newDesc("telemetry_spans_total"), t.processor.accounts})
+	}
+	t.counts.buildInfo.WithLabelValues(cfg.Version, cfg.Revision, runtime.Version()).Set(1)
+}
+
+// Logger returns the logger of the whole process.
+func (t *Telemetry) Logger() *slog.Logger { return t.log }
+
+// Tracer returns the tracer of the whole process; one that does nothing where traces are off.
+func (t *Telemetry) Tracer() trace.Tracer { return t.tracer }
+
+// Watch has the collector ask src from now on.
+func (t *Telemetry) Watch(src Source) { t.source.Store(&src) }
+
+// watched returns what Watch was given; nil before.
+func (t *Telemetry) watched() Source {
+	if src := t.source.Load(); src != nil {
+		return *src
+	}
+	return nil
+}
+
+// Shutdown exports the last spans, until ctx ends.
+func (t *Telemetry) Shutdown(ctx context.Context) error {
+	if t.provider == nil {
+		return nil
+	}
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("export the last spans: %w", err)
+	}
+	return nil
+}
+
+// reportEvery is how often one component's errors are logged.
+const reportEvery = time.Minute
+
+// A reporter counts telemetry's own errors, and logs some of them.
+type reporter struct {
+	log   *slog.Logger
+	count *prometheus.CounterVec
+
+	mu   sync.Mutex
+	last map[string]time.Time // guarded by mu; when a component's error was logged
+}
+
+func (r *reporter) report(component string, err error) {
+	r.count.WithLabelValues(component).Inc()
+	if r.due(component, time.Now()) {
+		r.log.Warn("telemetry failed", "component", component, "error", err)
+	}
+}
+
+func (r *reporter) due(component string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last, ok := r.last[component]; ok && now.Sub(last) < reportEvery {
+		return false
+	}
+	if r.last == nil {
+		r.last = map[string]time.Time{}
+	}
+	r.last[component] = now
+	return true
+}

@@ -1,0 +1,59 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// maxLinks is how many links, and how many holders by name, one span has at most.
+const maxLinks = 16
+
+// observe adds a value to a histogram, with an exemplar when the context is part of a sampled trace.
+func observe(ctx context.Context, h prometheus.Observer, v float64) {
+	sc := trace.SpanContextFromContext(ctx)
+	if eo, ok := h.(prometheus.ExemplarObserver); ok && sc.IsSampled() {
+		eo.ObserveWithExemplar(v, prometheus.Labels{"trace_id": sc.TraceID().String()})
+		return
+	}
+	h.Observe(v)
+}
+
+// GateTrace tells a gate which trace a context belongs to; it is gate.Config.Trace.
+func GateTrace(ctx context.Context) gate.Trace {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsSampled() {
+		return gate.Trace{} // nobody could look it up
+	}
+	return gate.Trace{TraceID: sc.TraceID(), SpanID: sc.SpanID()}
+}
+
+// linkTo makes a link to what a gate kept of a trace.
+func linkTo(t gate.Trace) (trace.Link, bool) {
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.TraceID, SpanID: t.SpanID, TraceFlags: trace.FlagsSampled})
+	return trace.Link{SpanContext: sc}, sc.IsValid()
+}
+
+// idAttributes are on each span that belongs to a timeline.
+func idAttributes(id timeline.ID) []attribute.KeyValue {
+	return []attribute.KeyValue{attribute.String("tenant", string(id.Tenant)), attribute.String("timeline", id.Name)}
+}
+
+// startAt starts a span that began a while ago.
+func (t *Telemetry) startAt(ctx context.Context, name string, began time.Time, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	return t.tracer.Start(ctx, name, append(opts, trace.WithTimestamp(began))...)
+}
+
+// fail marks a span as failed.
+func fail(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+}
