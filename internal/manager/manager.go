@@ -1,0 +1,223 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// Holder is the kind of the pass that a manager holds while it runs.
+const Holder gate.Holder = "manager"
+
+// defaultSaveAfter is how long the control file may lag what is durable.
+const defaultSaveAfter = 5 * time.Second
+
+// Timeline is what a manager needs of the timeline that it manages.
+type Timeline interface {
+	// Snapshot returns the state to plan by. It waits for no I/O.
+	Snapshot() timeline.Snapshot
+	// Wake is rung when the state changes; SaveControl does not ring it.
+	Wake() *timeline.Wake
+	Gate() *gate.Gate
+	// SaveControl makes the positions durable.
+	SaveControl(context.Context) error
+}
+
+// Bodies are the tasks' work, one for each task there is.
+type Bodies map[tasks.Name]func(context.Context) error
+
+// Config is what a manager may be told; the zero value will do.
+type Config struct {
+	// SaveAfter is how long the control file's positions may lag; 0 = 5 s. A
+	// whole segment is never waited for.
+	SaveAfter time.Duration
+	// Seed decides the jitter of pauses; 0 = a random one.
+	Seed uint64
+	// Removable says how many bytes of local WAL the retention rule lets go. It
+	// is pure, and at least one whole segment or 0; nil: nothing ever goes.
+	Removable func(timeline.Snapshot) int64
+	Events    Events
+	Tasks     tasks.Events
+}
+
+// Manager manages one timeline. Make one with [New].
+type Manager struct {
+	tl     Timeline
+	bodies Bodies
+	cfg    Config
+	group  *tasks.Group
+
+	phase  phaseClock
+	counts counters
+	last   atomic.Pointer[turnRecord] // what was decided last; nil before the first
+
+	// The rest belongs to the goroutine of Run.
+	active        bool // as announced last
+	saveFailures  int  // in a row
+	saveNotBefore time.Time
+	panics        int // iterations in a row
+}
+
+// New makes a manager that does nothing until it is run. There must be a body
+// for each task.
+func New(tl Timeline, bodies Bodies, cfg Config) *Manager {
+	for _, r := range rules {
+		if bodies[r.task] == nil {
+			panic("manager: there is no body for the task " + string(r.task))
+		}
+	}
+	if cfg.SaveAfter == 0 {
+		cfg.SaveAfter = defaultSaveAfter
+	}
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
+	}
+	m := &Manager{tl: tl, bodies: bodies, cfg: cfg, phase: newPhaseClock(), counts: newCounters()}
+	wake := tl.Wake()
+	m.group = tasks.New(tl.Gate(), tasks.Config{
+		Events: cfg.Tasks,
+		Ended:  func(tasks.Name) { wake.Ring(timeline.ReasonTaskEnded) },
+		Progressed: func(name tasks.Name) {
+			if name == Receive {
+				wake.Ring(timeline.ReasonSourceConnected)
+			}
+		},
+	})
+	return m
+}
+
+// Run manages the timeline until ctx, which is the timeline's, ends; then it
+// waits for the tasks, saves the control file once more and returns. It holds a
+// pass of the timeline's gate for as long.
+//
+// There is no limit on that wait: the tasks were cancelled, and whoever closes
+// the gate sees those that do not end as its holders, beside the manager.
+func (m *Manager) Run(ctx context.Context) error {
+	pass, err := m.tl.Gate().Enter(ctx, Holder)
+	if err != nil {
+		return fmt.Errorf("run the manager: %w", err)
+	}
+	defer pass.Leave()
+	defer m.phase.enter(PhaseStopped)
+	m.loop(ctx)
+	return m.finish(ctx)
+}
+
+// loop makes iterations until ctx ends.
+func (m *Manager) loop(ctx context.Context) {
+	wake := m.tl.Wake()
+	reasons := wake.Take().With(timeline.ReasonStarted)
+	for ctx.Err() == nil {
+		lookAgain, err := m.supervised(ctx, reasons)
+		if err != nil {
+			reasons = m.recoverFrom(ctx, err)
+			continue
+		}
+		m.phase.enter(PhaseWait)
+		reasons, err = wake.Wait(ctx, lookAgain)
+		if err != nil {
+			return
+		}
+	}
+}
+
+// supervised makes an iteration and survives its panic.
+func (m *Manager) supervised(ctx context.Context, reasons timeline.WakeReasons) (lookAgain time.Time, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &tasks.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	lookAgain = m.turn(ctx, reasons)
+	m.panics = 0
+	return lookAgain, nil
+}
+
+// recoverFrom pauses after an iteration that panicked. Nothing else wakes the
+// manager meanwhile, or a panic that each piece of news repeats would spin.
+func (m *Manager) recoverFrom(ctx context.Context, err error) timeline.WakeReasons {
+	m.panics++
+	m.counts.panics.Add(1)
+	m.phase.enter(PhaseRecover)
+	pause := backoff(m.panics, m.cfg.Seed, retryCap)
+	m.cfg.Events.panicked(ctx, Panic{Err: err, InARow: m.panics, Pause: pause})
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+	return m.tl.Wake().Take().With(timeline.ReasonRecovered)
+}
+
+// turn is one iteration. It returns when to look again.
+func (m *Manager) turn(ctx context.Context, reasons timeline.WakeReasons) time.Time {
+	began := time.Now()
+	m.phase.enter(PhaseSnapshot)
+	v := m.look()
+
+	m.phase.enter(PhasePlan)
+	looked := time.Now()
+	p := plan(&v, looked, &m.cfg)
+	m.last.Store(&turnRecord{reasons: reasons, plan: p})
+	ctx = m.cfg.Events.planned(ctx, Planned{Reasons: reasons, Began: began, Plan: p})
+
+	m.phase.enter(PhaseApply)
+	planned := time.Now()
+	lookAgain := m.apply(ctx, &p)
+
+	acted := p.Acts()
+	m.counts.iterated(reasons.First(), acted)
+	m.cfg.Events.iterated(ctx, Iteration{
+		Reasons: reasons, Acted: acted, Duration: time.Since(began),
+		Look: looked.Sub(began), Plan: planned.Sub(looked), Apply: time.Since(planned),
+	})
+	return lookAgain
+}
+
+func (m *Manager) look() view {
+	v := view{
+		Snapshot: m.tl.Snapshot(), tasks: m.group.Status(), active: m.active,
+		saveFailures: m.saveFailures, saveNotBefore: m.saveNotBefore,
+	}
+	if m.cfg.Removable != nil {
+		v.removable = m.cfg.Removable(v.Snapshot)
+	}
+	return v
+}
+
+// finish ends what Run began. The timeline's context has ended, and with it the
+// tasks'.
+func (m *Manager) finish(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	m.phase.enter(PhaseEnding)
+	p := planEnd(m.active)
+	m.announce(ctx, &p)
+	m.last.Store(&turnRecord{plan: p})
+	if err := m.group.Wait(ctx); err != nil {
+		return err
+	}
+	return m.saveLast(ctx)
+}
+
+// saveLast saves what is not saved yet.
+func (m *Manager) saveLast(ctx context.Context) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &tasks.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	if s := m.tl.Snapshot(); !unsaved(&s) {
+		return nil
+	}
+	m.phase.enter(PhaseSave)
+	if err := m.tl.SaveControl(ctx); err != nil {
+		return fmt.Errorf("save the control file: %w", err)
+	}
+	return nil
+}

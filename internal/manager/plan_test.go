@@ -1,0 +1,230 @@
+package manager
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// script is the world of one file in testdata/plan. Its commands:
+//
+//	timeline KEY=VALUE…   change what the timeline's snapshot says
+//	task NAME KEY=VALUE…  change what the group says of a task
+//	connected             receive and settings have made progress
+//	pass DURATION         let time pass
+//	plan                  print the plan
+//	apply                 print the plan, and do what it says
+//	save-fails            like apply, but the control file cannot be saved
+type script struct {
+	v   view
+	now time.Time
+	cfg Config
+}
+
+func newScript() *script {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	return &script{
+		now: now,
+		cfg: Config{SaveAfter: defaultSaveAfter, Seed: 1},
+		v: view{Snapshot: timeline.Snapshot{
+			State: timeline.StateRunning, HasSource: true, SourceGeneration: 1, TLI: 1,
+			SegmentSize: pg.DefaultSegmentSize, FlushLSN: 0x1000100, CommitLSN: 0x1000100,
+			ControlSavedAt: now.Add(-time.Hour), ControlSaved: pg.Position{TLI: 1, LSN: 0x1000100},
+		}},
+	}
+}
+
+func TestPlan(t *testing.T) {
+	datadriven.Walk(t, "testdata/plan", func(t *testing.T, path string) {
+		s := newScript()
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			out, err := s.command(d)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			return out
+		})
+	})
+}
+
+func (s *script) command(d *datadriven.TestData) (string, error) {
+	switch d.Cmd {
+	case "timeline":
+		return "", s.each(d.CmdArgs, s.setTimeline)
+	case "task":
+		name := tasks.Name(d.CmdArgs[0].Key)
+		return "", s.each(d.CmdArgs[1:], func(k, v string) error { return s.setTask(s.task(name), k, v) })
+	case "connected":
+		s.task(Receive).Progressed, s.task(Settings).Progressed = true, true
+		return "", nil
+	case "pass":
+		return "", s.each(d.CmdArgs, s.pass)
+	}
+	p := plan(&s.v, s.now, &s.cfg)
+	switch d.Cmd {
+	case "plan":
+	case "apply":
+		s.apply(&p, true)
+	case "save-fails":
+		s.apply(&p, false)
+	default:
+		return "", fmt.Errorf("no such command: %s", d.Cmd)
+	}
+	return s.print(&p), nil
+}
+
+func (s *script) each(args []datadriven.CmdArg, set func(key, value string) error) error {
+	for _, a := range args {
+		if err := set(a.Key, strings.Join(a.Vals, ",")); err != nil {
+			return fmt.Errorf("%s: %w", a.Key, err)
+		}
+	}
+	return nil
+}
+
+func (s *script) setTimeline(key, value string) (err error) {
+	v := &s.v
+	switch key {
+	case "state":
+		v.State = timeline.State(value)
+	case "source":
+		v.HasSource = value != "none"
+		v.SourceGeneration++
+	case "sealing":
+		v.Sealing, err = strconv.ParseBool(value)
+	case "tli":
+		_, err = fmt.Sscan(value, &v.TLI)
+	case "segment-size":
+		v.SegmentSize, err = pg.ParseSegmentSize(value)
+	case "flush":
+		v.FlushLSN, err = pg.ParseLSN(value)
+	case "commit":
+		v.CommitLSN, err = pg.ParseLSN(value)
+	case "removable":
+		v.removable, err = strconv.ParseInt(value, 10, 64)
+	case "saved":
+		var ago time.Duration
+		ago, err = time.ParseDuration(value)
+		v.ControlSavedAt = s.now.Add(ago)
+	default:
+		err = fmt.Errorf("no such key")
+	}
+	return err
+}
+
+func (s *script) setTask(t *tasks.Status, key, value string) (err error) {
+	switch key {
+	case "ended":
+		*t = tasks.Status{
+			Name: t.Name, Generation: t.Generation, FruitlessRuns: t.FruitlessRuns, Starts: t.Starts,
+			LastOutcome: tasks.Outcome(value), LastEnd: s.now,
+		}
+		if value == string(tasks.Cancelled) {
+			t.FruitlessRuns = 0
+		}
+	case "fruitless":
+		t.FruitlessRuns, err = strconv.Atoi(value)
+	case "generation":
+		t.Generation, err = strconv.ParseUint(value, 10, 64)
+	case "last-end":
+		var ago time.Duration
+		ago, err = time.ParseDuration(value)
+		t.LastEnd = s.now.Add(ago)
+	default:
+		err = fmt.Errorf("no such key")
+	}
+	return err
+}
+
+func (s *script) pass(duration, _ string) error {
+	d, err := time.ParseDuration(duration)
+	s.now = s.now.Add(d)
+	return err
+}
+
+// task is the status of a task, for changing.
+func (s *script) task(name tasks.Name) *tasks.Status {
+	for i := range s.v.tasks {
+		if s.v.tasks[i].Name == name {
+			return &s.v.tasks[i]
+		}
+	}
+	s.v.tasks = append(s.v.tasks, tasks.Status{Name: name})
+	return &s.v.tasks[len(s.v.tasks)-1]
+}
+
+// apply does to the script's world what Manager.apply does to the real one.
+func (s *script) apply(p *Plan, saved bool) {
+	for _, d := range p.Tasks {
+		t := s.task(d.Task)
+		switch d.Action {
+		case Start:
+			t.Running, t.Generation, t.Since = true, d.Generation, s.now
+			t.Starts++
+		case Stop:
+			t.Stopping = true
+		}
+	}
+	s.v.active = p.Active
+	switch {
+	case !p.Save:
+	case saved:
+		s.v.ControlSaved, s.v.ControlSavedAt = pg.Position{TLI: s.v.TLI, LSN: s.v.FlushLSN}, s.now
+		s.v.saveFailures, s.v.saveNotBefore = 0, time.Time{}
+	default:
+		s.v.saveFailures++
+		s.v.saveNotBefore = p.SaveRetry
+	}
+}
+
+// print shows a plan, with times from now.
+func (s *script) print(p *Plan) string {
+	var b strings.Builder
+	line := func(name, does string, why Why, more string) {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-9s%-10s%-18s%s", name, does, why, more), " ") + "\n")
+	}
+	for _, d := range p.Tasks {
+		line(string(d.Task), string(d.Action), d.Why, s.in("not for ", d.NotBefore))
+	}
+	line("active", yes(p.Active), p.ActiveWhy, map[bool]string{true: "changed"}[p.ActiveChanged])
+	line("save", yes(p.Save), p.SaveWhy, s.in("if that fails, not for ", p.SaveRetry))
+	var wake []string
+	for _, at := range []struct {
+		name string
+		Threshold
+	}{{"flush", p.Flush}, {"commit", p.Commit}} {
+		if at.At != 0 {
+			wake = append(wake, fmt.Sprintf("%s >= %v (%v)", at.name, at.At, at.Reason))
+		}
+	}
+	if !p.LookAgain.IsZero() {
+		wake = append(wake, s.in("in ", p.LookAgain)+" (timer)")
+	}
+	if wake == nil {
+		wake = []string{"never"}
+	}
+	b.WriteString("wake     " + strings.Join(wake, ", ") + "\n")
+	return b.String()
+}
+
+func (s *script) in(text string, at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return text + at.Sub(s.now).Round(time.Millisecond).String()
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

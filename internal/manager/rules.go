@@ -1,0 +1,151 @@
+package manager
+
+import (
+	"time"
+
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// The tasks of a timeline.
+const (
+	// Receive streams WAL from the source: one session, until it ends.
+	Receive tasks.Name = "receive"
+	// Settings reads the source's synchronous_standby_names again and again.
+	Settings tasks.Name = "settings"
+	// Remove lets go of local WAL that the retention rule does not want.
+	Remove tasks.Name = "remove"
+)
+
+// Action is what a plan does about a task.
+type Action string
+
+// The actions. Only Start and Stop change anything.
+const (
+	Off      Action = "off"      // it should not run, and does not
+	Waiting  Action = "waiting"  // it should run, but not before a time
+	Start    Action = "start"    // it is started
+	Run      Action = "run"      // it runs, as it should
+	Stop     Action = "stop"     // it is told to stop
+	Stopping Action = "stopping" // it was told to stop, and has not ended
+)
+
+// Why is the reason of a decision; the list is closed.
+type Why string
+
+// The reasons.
+const (
+	WhySourceSet       Why = "source_set"
+	WhyNoSource        Why = "no_source"
+	WhySourceChanged   Why = "source_changed" // it works for an earlier source
+	WhyRestarting      Why = "restarting"     // it has to end before it is started again
+	WhySealing         Why = "sealing"
+	WhyNotRunning      Why = "not_running" // the timeline's state is another
+	WhyRemovable       Why = "removable"
+	WhyNothingToRemove Why = "nothing_to_remove"
+	WhyFinishing       Why = "finishing" // not wanted any more, but left to end by itself
+	WhyBackoff         Why = "backoff"   // it failed, and is not tried again yet
+	WhyReceiving       Why = "receiving"
+	WhyNotConnected    Why = "not_connected"
+	WhyShuttingDown    Why = "shutting_down"
+	WhySaved           Why = "saved"   // nothing to save
+	WhyNotDue          Why = "not_due" // what is saved is recent enough
+	WhySegment         Why = "segment" // what is saved is a segment behind
+	WhyTLI             Why = "tli"     // what is saved is on another TLI
+	WhyInterval        Why = "interval"
+)
+
+// Decision is what a plan says of one task.
+type Decision struct {
+	Task       tasks.Name
+	Action     Action
+	Why        Why
+	Generation uint64    // of the source that it works for; 0: it works for none
+	NotBefore  time.Time // when it is Waiting, until then
+}
+
+// rule says when one task should run.
+type rule struct {
+	task tasks.Name
+	// wanted reports whether it should, and why or why not.
+	wanted func(*view) (bool, Why)
+	// ofSource says that a run belongs to the source that it was started for.
+	ofSource bool
+	// finish is the reason against a task that does not stop a run under way.
+	finish Why
+	// pauseCap is the longest pause after failures.
+	pauseCap time.Duration
+}
+
+// rules has every task there is. The order is that of decisions, and of Starts.
+var rules = [...]rule{
+	receiveRule: {task: Receive, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
+	{task: Settings, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
+	{task: Remove, wanted: wantsRemoval, finish: WhyNothingToRemove, pauseCap: time.Minute},
+}
+
+const receiveRule = 0
+
+func wantsSource(v *view) (bool, Why) {
+	switch {
+	case v.State != timeline.StateRunning:
+		return false, WhyNotRunning
+	case !v.HasSource:
+		return false, WhyNoSource
+	case v.Sealing:
+		return false, WhySealing
+	}
+	return true, WhySourceSet
+}
+
+func wantsRemoval(v *view) (bool, Why) {
+	switch {
+	case v.State != timeline.StateRunning:
+		return false, WhyNotRunning
+	case v.removable <= 0:
+		return false, WhyNothingToRemove
+	}
+	return true, WhyRemovable
+}
+
+// decide compares what should be with what is.
+func decide(i int, v *view, now time.Time, cfg *Config) Decision {
+	r := &rules[i]
+	wanted, why := r.wanted(v)
+	d := Decision{Task: r.task, Why: why}
+	if r.ofSource {
+		d.Generation = v.SourceGeneration
+	}
+	s := v.status(r.task)
+	outdated := s.Generation != d.Generation // what it failed at counts no more
+	switch {
+	case s.Stopping && wanted:
+		d.Action, d.Why = Stopping, WhyRestarting
+	case s.Stopping:
+		d.Action = Stopping
+	case s.Running && wanted && !outdated:
+		d.Action = Run
+	case s.Running && wanted:
+		d.Action, d.Why = Stop, WhySourceChanged
+	case s.Running && why == r.finish:
+		d.Action, d.Why = Run, WhyFinishing
+	case s.Running:
+		d.Action = Stop
+	case !wanted:
+		d.Action = Off
+	case !outdated && now.Before(pauseEnd(i, s, now, cfg)):
+		d.Action, d.Why, d.NotBefore = Waiting, WhyBackoff, pauseEnd(i, s, now, cfg)
+	default:
+		d.Action = Start
+	}
+	return d
+}
+
+// pauseEnd is when a task may be started again; zero: at once.
+func pauseEnd(i int, s tasks.Status, now time.Time, cfg *Config) time.Time {
+	if s.FruitlessRuns == 0 {
+		return time.Time{}
+	}
+	pause := backoff(s.FruitlessRuns, cfg.Seed+uint64(i), rules[i].pauseCap)
+	return notAfter(s.LastEnd, now).Add(pause)
+}
