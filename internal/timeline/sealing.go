@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/wal"
 )
 
 // SealResult is what a seal answers.
@@ -71,8 +72,12 @@ func sealWarning(s Seal, q Quorum) string {
 }
 
 // decide makes the end durable. The receiver is away: what it appended is
-// synced, or is not counted.
+// synced, or is not counted. Behind pg_switch_wal the end is the segment's, as a
+// promoted server has it.
 func (t *Timeline) decide(ctx context.Context, tli pg.TLI, accepted bool) (Seal, error) {
+	if err := t.Log().FillSwitched(); err != nil && !errors.Is(err, wal.ErrPoisoned) {
+		return Seal{}, fmt.Errorf("seal TLI %d: %w", tli, err)
+	}
 	seal := Seal{TLI: tli, End: t.Log().Stats().CommitEnd, At: t.cfg.now().UTC(), DataLossAccepted: accepted}
 	if seal.End == 0 {
 		return Seal{}, fmt.Errorf("seal TLI %d: no complete record is held: %w", tli, ErrEmpty)
