@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/tasks"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
@@ -33,8 +34,7 @@ func (m *Manager) apply(ctx context.Context, p *Plan) time.Time {
 	if p.Save && !m.save(ctx, p) {
 		lookAgain = earliest(lookAgain, m.saveNotBefore)
 	}
-	arm(&m.tl.Wake().Flush, p.Flush)
-	arm(&m.tl.Wake().Commit, p.Commit)
+	m.arm(p)
 	return lookAgain
 }
 
@@ -80,10 +80,17 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-func arm(m *timeline.Mark, t Threshold) {
+// arm says what is worth waking for.
+func (m *Manager) arm(p *Plan) {
+	wake := m.tl.Wake()
+	arm(&wake.Flush, p.Flush, func() pg.LSN { return m.tl.Snapshot().FlushLSN })
+	arm(&wake.Commit, p.Commit, func() pg.LSN { return m.tl.Snapshot().CommitLSN })
+}
+
+func arm(m *timeline.Mark, t Threshold, now func() pg.LSN) {
 	if t.At == 0 {
 		m.Disarm()
 		return
 	}
-	m.Arm(uint64(t.At), t.Reason)
+	m.Arm(uint64(t.At), t.Reason, func() uint64 { return uint64(now()) })
 }

@@ -192,6 +192,29 @@ func TestChangeBetweenLookingAndWaitingIsNotLost(t *testing.T) {
 	}
 }
 
+// TestNewTLIMayBeginLower: the child's LSNs lie below what was awaited on its
+// parent, and below what the parent had.
+func TestNewTLIMayBeginLower(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.flush(0x5000100)
+		m, end := managed(t, w, bodies(nil), Config{})
+		settle()
+		before := m.Status().Iterations
+		w.change(func(s *timeline.Snapshot) { s.TLI, s.FlushLSN, s.CommitLSN = 2, 0x1800000, 0x1800000 })
+		synctest.Wait()
+		if n := m.Status().Iterations - before; n != 1 || w.state.ControlSaved.TLI != 2 {
+			t.Fatalf("%d iterations for a new TLI, saved %v", n, w.state.ControlSaved)
+		}
+		w.flush(0x2000000)
+		synctest.Wait()
+		if n := m.Status().Iterations - before; n != 2 || w.state.ControlSaved.LSN != 0x2000000 {
+			t.Fatalf("%d iterations for the first segment of the new TLI, saved %v", n, w.state.ControlSaved)
+		}
+		mustEnd(t, end)
+	})
+}
+
 func TestEachIterationIsAccountedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

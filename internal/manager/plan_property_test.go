@@ -33,7 +33,8 @@ func drawScript(t *rapid.T) *script {
 	for _, r := range rules {
 		*s.task(r.task) = tasks.Status{
 			Name: r.task, Running: rapid.Bool().Draw(t, "running"), Generation: rapid.Uint64Range(0, 2).Draw(t, "of"),
-			FruitlessRuns: rapid.IntRange(0, 50).Draw(t, "fruitless"), LastEnd: ago.Draw(t, "last end"),
+			FruitlessRuns: rapid.IntRange(0, 50).Draw(t, "fruitless"), LastEnd: ago.Draw(t, "last end"), LastStart: ago.Draw(t, "last start"),
+			LastOutcome: rapid.SampledFrom(tasks.Outcomes()).Draw(t, "outcome"),
 		}
 		s.task(r.task).Stopping = s.task(r.task).Running && rapid.Bool().Draw(t, "stopping")
 	}

@@ -125,7 +125,7 @@ func (s *script) setTask(t *tasks.Status, key, value string) (err error) {
 	case "ended":
 		*t = tasks.Status{
 			Name: t.Name, Generation: t.Generation, FruitlessRuns: t.FruitlessRuns, Starts: t.Starts,
-			LastOutcome: tasks.Outcome(value), LastEnd: s.now,
+			LastOutcome: tasks.Outcome(value), LastEnd: s.now, LastStart: t.LastStart,
 		}
 		if value == string(tasks.Cancelled) {
 			t.FruitlessRuns = 0
@@ -167,7 +167,7 @@ func (s *script) apply(p *Plan, saved bool) {
 		t := s.task(d.Task)
 		switch d.Action {
 		case Start:
-			t.Running, t.Generation, t.Since = true, d.Generation, s.now
+			t.Running, t.Generation, t.LastStart = true, d.Generation, s.now
 			t.Starts++
 		case Stop:
 			t.Stopping = true

@@ -45,6 +45,7 @@ const (
 	WhyNothingToRemove Why = "nothing_to_remove"
 	WhyFinishing       Why = "finishing" // not wanted any more, but left to end by itself
 	WhyBackoff         Why = "backoff"   // it failed, and is not tried again yet
+	WhyTooSoon         Why = "too_soon"  // it was done, a moment after it was started
 	WhyReceiving       Why = "receiving"
 	WhyNotConnected    Why = "not_connected"
 	WhyShuttingDown    Why = "shutting_down"
@@ -117,7 +118,7 @@ func decide(i int, v *view, now time.Time, cfg *Config) Decision {
 		d.Generation = v.SourceGeneration
 	}
 	s := v.status(r.task)
-	outdated := s.Generation != d.Generation // what it failed at counts no more
+	outdated := s.Generation != d.Generation
 	switch {
 	case s.Stopping && wanted:
 		d.Action, d.Why = Stopping, WhyRestarting
@@ -133,19 +134,29 @@ func decide(i int, v *view, now time.Time, cfg *Config) Decision {
 		d.Action = Stop
 	case !wanted:
 		d.Action = Off
-	case !outdated && now.Before(pauseEnd(i, s, now, cfg)):
-		d.Action, d.Why, d.NotBefore = Waiting, WhyBackoff, pauseEnd(i, s, now, cfg)
-	default:
+	case outdated: // what the last run came to counts no more
 		d.Action = Start
+	default:
+		d.Action, d.Why, d.NotBefore = startOrPause(i, s, why, now, cfg)
 	}
 	return d
 }
 
-// pauseEnd is when a task may be started again; zero: at once.
-func pauseEnd(i int, s tasks.Status, now time.Time, cfg *Config) time.Time {
-	if s.FruitlessRuns == 0 {
-		return time.Time{}
+// startOrPause is for a task that should run and does not. After fruitless runs it
+// pauses. One that was done goes on at once, but is never started more often
+// than after a first failure, whatever it thinks it has achieved.
+func startOrPause(i int, s tasks.Status, wanted Why, now time.Time, cfg *Config) (Action, Why, time.Time) {
+	var at time.Time
+	why := wanted
+	switch {
+	case s.FruitlessRuns > 0:
+		pause := backoff(s.FruitlessRuns, cfg.Seed+uint64(i), rules[i].pauseCap)
+		at, why = notAfter(s.LastEnd, now).Add(pause), WhyBackoff
+	case s.LastOutcome == tasks.Done:
+		at, why = notAfter(s.LastStart, now).Add(firstRetry), WhyTooSoon
 	}
-	pause := backoff(s.FruitlessRuns, cfg.Seed+uint64(i), rules[i].pauseCap)
-	return notAfter(s.LastEnd, now).Add(pause)
+	if now.Before(at) {
+		return Waiting, why, at
+	}
+	return Start, wanted, time.Time{}
 }

@@ -87,6 +87,21 @@ func TestTaskThatFailsForEverIsBounded(t *testing.T) {
 	}
 }
 
+// TestTaskThatSaysDoneForEverIsBounded: the body claims progress each time, and
+// there is as much to do as before.
+func TestTaskThatSaysDoneForEverIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		m, end := managed(t, w, bodies(nil), Config{Removable: func(timeline.Snapshot) int64 { return 1 << 24 }})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := task(t, m, Remove).Status; s.Starts < 500 || s.Starts > uint64(time.Minute/firstRetry)+1 {
+			t.Fatalf("%d starts in a minute", s.Starts)
+		}
+		mustEnd(t, end)
+	})
+}
+
 func TestReceiverIsBackWithinSecondsOfTheEndOfAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

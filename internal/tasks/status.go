@@ -22,6 +22,8 @@ type Status struct {
 	// without having been stopped, by an error, by a panic or just so. A run that
 	// failed after progress is the first of a new row.
 	FruitlessRuns int
+	// LastStart is when the last run, or the present one, began.
+	LastStart time.Time
 	// Starts counts the runs; Restarts those of them that followed a failure.
 	Starts, Restarts uint64
 	// LastEnd and LastOutcome tell of the last end; zero before the first.
@@ -53,6 +55,7 @@ func (g *Group) admit(r *run) error {
 	rec.run, rec.stopping = r, false
 	r.attempt = rec.status.FruitlessRuns + 1
 	rec.status.Starts++
+	rec.status.LastStart = r.started
 	if rec.status.LastOutcome.Bad() {
 		rec.status.Restarts++
 	}

@@ -85,12 +85,12 @@ func TestStatusSaysSinceWhenAndForWhat(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		if s := only(t, g); !s.Running || !s.Since.Equal(began) || s.Generation != 7 {
+		if s := only(t, g); !s.Running || !s.Since.Equal(began) || !s.LastStart.Equal(began) || s.Generation != 7 {
 			t.Fatalf("running: %+v", s)
 		}
 		time.Sleep(time.Minute)
 		end := began.Add(3 * time.Second)
-		if s := only(t, g); s.Running || !s.Since.Equal(end) || !s.LastEnd.Equal(end) || s.Generation != 7 {
+		if s := only(t, g); s.Running || !s.Since.Equal(end) || !s.LastEnd.Equal(end) || !s.LastStart.Equal(began) || s.Generation != 7 {
 			t.Fatalf("ended: %+v", s)
 		}
 	})

@@ -16,17 +16,17 @@ import (
 // threshold at which the manager's decision could be another. Both leave a
 // reason and ring one bell; reasons that nobody has taken yet coalesce.
 //
-// No news is lost. A writer first stores what is new and then looks whether the
+// No news is lost. A writer first changes the state and then looks whether the
 // manager wants to know (loads the threshold, sets a reason); the manager first
 // says what it wants to know (takes the reasons, stores the threshold) and then
-// looks at what is there. Go's atomics are sequentially consistent, so of the
-// two stores one is first, and whoever stores second sees it: Dekker's argument.
+// looks at the state. Go's atomics are sequentially consistent, so of the two
+// stores one is first, and whoever stores second sees it: Dekker's argument.
 // TestNoNewsIsLost runs this code through all interleavings of a small case.
 //
 // Any goroutine may ring and set; one goroutine, the manager's, takes, waits and
 // arms.
 type Wake struct {
-	// Flush is the flush LSN, Commit the commit LSN, each on the newest TLI.
+	// Flush watches the flush LSN, Commit the commit LSN, each of the newest TLI.
 	Flush, Commit Mark
 
 	pending atomic.Uint32 // the reasons not yet taken, as a WakeReasons
@@ -117,13 +117,13 @@ func (w *Wake) Count(r WakeReason, res WakeResult) uint64 { return w.counts[r][r
 // disarmed is the threshold that no value reaches.
 const disarmed = math.MaxUint64
 
-// Mark is a quantity with a threshold. It grows, but for a new TLI, which may
-// begin lower.
+// Mark watches a quantity that the timeline keeps elsewhere: it knows only the
+// threshold from which on the manager wants to hear of it. It holds no value of
+// its own that could be out of date; an LSN may begin lower on a new TLI.
 type Mark struct {
 	wake      *Wake
-	value     atomic.Uint64
 	threshold atomic.Uint64 // disarmed, or the least value worth waking for
-	reason    atomic.Uint32 // what crossing the threshold means
+	reason    atomic.Uint32 // what reaching the threshold means
 }
 
 func (m *Mark) init(w *Wake, r WakeReason) {
@@ -132,11 +132,10 @@ func (m *Mark) init(w *Wake, r WakeReason) {
 	m.reason.Store(uint32(r))
 }
 
-// Set publishes a new value, and wakes the manager if it reaches the threshold.
-// It takes no lock and never blocks. One goroutine at a time may set a mark.
+// Set tells that the quantity has a new value, once whoever reads the timeline's
+// state finds it there. It wakes the manager if the value reaches the threshold,
+// takes no lock and never blocks.
 func (m *Mark) Set(v uint64) {
-	m.wake.yield(stepMemory)
-	m.value.Store(v)
 	for {
 		m.wake.yield(stepMemory)
 		threshold := m.threshold.Load()
@@ -158,20 +157,18 @@ func (m *Mark) disarm(threshold uint64) bool {
 	return m.threshold.CompareAndSwap(threshold, disarmed)
 }
 
-// Arm asks to be woken, for that reason, once the value reaches the threshold;
-// at once if it has reached it already. It replaces what was armed before.
-func (m *Mark) Arm(threshold uint64, r WakeReason) {
+// Arm asks to be woken, for that reason, once the value reaches the threshold; at
+// once if it has done so already, as now tells, which reads the quantity from the
+// timeline's state. It replaces what was armed before.
+func (m *Mark) Arm(threshold uint64, r WakeReason, now func() uint64) {
 	m.reason.Store(uint32(r))
 	m.wake.yield(stepMemory)
 	m.threshold.Store(threshold)
 	m.wake.yield(stepMemory)
-	if m.value.Load() >= threshold && m.disarm(threshold) {
+	if now() >= threshold && m.disarm(threshold) {
 		m.wake.Ring(r)
 	}
 }
 
 // Disarm asks not to be woken by this mark.
 func (m *Mark) Disarm() { m.threshold.Store(disarmed) }
-
-// Value is what was set last.
-func (m *Mark) Value() uint64 { return m.value.Load() }

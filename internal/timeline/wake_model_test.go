@@ -10,49 +10,61 @@ import (
 	"time"
 )
 
-// watcher is a manager without tasks: it looks, says what is worth waking for,
-// and waits. What it saw last must be what there is when everybody else is done.
+// watcher is a manager without tasks: it looks at the state, says what is worth
+// waking for, and waits. What it saw last must be what there is when everybody
+// else is done.
 type watcher struct {
 	wake     *Wake
+	state    uint64 // the quantity; a step before each use makes it shared memory
 	saw      uint64
 	reasons  WakeReasons
-	wakeUps  int
-	arm      func(m *Mark, threshold uint64) // how it arms; the model's own bugs sit here
-	ringing  func(w *Wake, r WakeReason)     // how others ring
-	sets     func(m *Mark, v uint64)         // how others set
 	expected WakeReasons
+
+	// What follows is the real code, or a bug that a test seeds instead.
+	arm  func(w *watcher, threshold uint64)
+	set  func(w *watcher, v uint64)
+	ring func(w *Wake, r WakeReason)
 }
 
 func newWatcher() *watcher {
 	return &watcher{
 		wake: NewWake(),
-		arm:  func(m *Mark, threshold uint64) { m.Arm(threshold, ReasonWALResumed) },
-		ringing: func(w *Wake, r WakeReason) {
-			w.Ring(r)
+		arm:  func(w *watcher, threshold uint64) { w.wake.Flush.Arm(threshold, ReasonWALResumed, w.look) },
+		set: func(w *watcher, v uint64) {
+			w.store(v)
+			w.wake.Flush.Set(v)
 		},
-		sets: func(m *Mark, v uint64) { m.Set(v) },
+		ring: (*Wake).Ring,
 	}
+}
+
+func (w *watcher) look() uint64 {
+	w.wake.yield(stepMemory)
+	return w.state
+}
+
+func (w *watcher) store(v uint64) {
+	w.wake.yield(stepMemory)
+	w.state = v
 }
 
 func (w *watcher) watch() {
 	for {
-		w.wake.yield(stepMemory)
-		w.saw = w.wake.Flush.Value()
-		w.arm(&w.wake.Flush, w.saw+1)
+		w.saw = w.look()
+		w.arm(w, w.saw+1)
 		reasons, err := w.wake.Wait(context.Background(), time.Time{})
 		if err != nil {
 			return
 		}
 		w.reasons |= reasons
-		w.wakeUps++
 	}
 }
 
 // verify fails if something was left that the watcher does not know.
 func (w *watcher) verify() error {
 	switch {
-	case w.saw != w.wake.Flush.Value():
-		return fmt.Errorf("sleeps having seen %d of %d", w.saw, w.wake.Flush.Value())
+	case w.saw != w.state:
+		return fmt.Errorf("sleeps having seen %d of %d", w.saw, w.state)
 	case w.wake.Take() != 0:
 		return errors.New("sleeps with a reason pending")
 	case w.reasons&w.expected != w.expected:
@@ -66,7 +78,7 @@ func setsOnce(change func(*watcher)) func() model {
 	return func() model {
 		w := newWatcher()
 		change(w)
-		set := func() { w.sets(&w.wake.Flush, 1) }
+		set := func() { w.set(w, 1) }
 		return model{wake: w.wake, threads: []func(){w.watch, set}, verify: w.verify}
 	}
 }
@@ -76,7 +88,7 @@ func setsTwice(change func(*watcher)) func() model {
 	return func() model {
 		w := newWatcher()
 		change(w)
-		set := func() { w.sets(&w.wake.Flush, 1); w.sets(&w.wake.Flush, 2) }
+		set := func() { w.set(w, 1); w.set(w, 2) }
 		return model{wake: w.wake, threads: []func(){w.watch, set}, verify: w.verify}
 	}
 }
@@ -87,8 +99,8 @@ func setsAndRings(change func(*watcher)) func() model {
 		w := newWatcher()
 		w.expected = ReasonRequest.set()
 		change(w)
-		set := func() { w.sets(&w.wake.Flush, 1) }
-		ring := func() { w.ringing(w.wake, ReasonRequest) }
+		set := func() { w.set(w, 1) }
+		ring := func() { w.ring(w.wake, ReasonRequest) }
 		return model{wake: w.wake, threads: []func(){w.watch, set, ring}, verify: w.verify}
 	}
 }
@@ -124,34 +136,29 @@ func TestNoNewsIsLost(t *testing.T) {
 func TestModelFindsSeededBugs(t *testing.T) {
 	for name, build := range map[string]func() model{
 		"the manager looks before it arms": setsTwice(func(w *watcher) {
-			w.arm = func(m *Mark, threshold uint64) {
-				v := m.Value()
+			w.arm = func(w *watcher, threshold uint64) {
+				v := w.look()
 				w.wake.yield(stepMemory)
-				m.threshold.Store(threshold)
+				w.wake.Flush.threshold.Store(threshold)
 				if v >= threshold {
 					w.wake.Ring(ReasonWALResumed)
 				}
 			}
 		}),
 		"the manager does not look again": setsTwice(func(w *watcher) {
-			w.arm = func(m *Mark, threshold uint64) {
+			w.arm = func(w *watcher, threshold uint64) {
 				w.wake.yield(stepMemory)
-				m.threshold.Store(threshold)
+				w.wake.Flush.threshold.Store(threshold)
 			}
 		}),
-		"the writer looks before it stores": setsTwice(func(w *watcher) {
-			w.sets = func(m *Mark, v uint64) {
-				w.wake.yield(stepMemory)
-				threshold := m.threshold.Load()
-				w.wake.yield(stepMemory)
-				m.value.Store(v)
-				if v >= threshold && m.disarm(threshold) {
-					w.wake.Ring(ReasonWALResumed)
-				}
+		"the writer tells before it changes the state": setsTwice(func(w *watcher) {
+			w.set = func(w *watcher, v uint64) {
+				w.wake.Flush.Set(v)
+				w.store(v)
 			}
 		}),
 		"the bell comes before the reason": setsAndRings(func(w *watcher) {
-			w.ringing = func(wake *Wake, r WakeReason) {
+			w.ring = func(wake *Wake, r WakeReason) {
 				wake.yield(stepMemory)
 				select {
 				case wake.bell <- struct{}{}:

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// nothing is a quantity that has not begun.
+func nothing() uint64 { return 0 }
 
 // wait waits for reasons without a timer.
 func wait(t *testing.T, w *Wake) WakeReasons {
@@ -71,7 +75,7 @@ func TestMarkWakesOnceItsThresholdIsReached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := NewWake()
 		woken := make(chan WakeReasons)
-		w.Commit.Arm(100, ReasonSegmentComplete)
+		w.Commit.Arm(100, ReasonSegmentComplete, nothing)
 		go func() { woken <- wait(t, w) }()
 		for v := range uint64(100) {
 			w.Commit.Set(v)
@@ -95,8 +99,7 @@ func TestMarkWakesOnceItsThresholdIsReached(t *testing.T) {
 
 func TestArmingBelowTheValueWakesAtOnce(t *testing.T) {
 	w := NewWake()
-	w.Flush.Set(7)
-	w.Flush.Arm(7, ReasonWALResumed)
+	w.Flush.Arm(7, ReasonWALResumed, func() uint64 { return 7 })
 	if got := wait(t, w); got != ReasonWALResumed.set() {
 		t.Fatalf("woke for %v", got)
 	}
@@ -104,7 +107,7 @@ func TestArmingBelowTheValueWakesAtOnce(t *testing.T) {
 
 func TestDisarmedMarkWakesNobody(t *testing.T) {
 	w := NewWake()
-	w.Flush.Arm(7, ReasonWALResumed)
+	w.Flush.Arm(7, ReasonWALResumed, nothing)
 	w.Flush.Disarm()
 	w.Flush.Set(8)
 	if got := w.Take(); got != 0 {
@@ -115,8 +118,7 @@ func TestDisarmedMarkWakesNobody(t *testing.T) {
 func TestMarkMayBeginLowerOnANewTLI(t *testing.T) {
 	w := NewWake()
 	w.Flush.Set(1000)
-	w.Flush.Set(500)
-	w.Flush.Arm(600, ReasonSegmentComplete)
+	w.Flush.Arm(600, ReasonSegmentComplete, func() uint64 { return 500 })
 	if w.Flush.Set(599); w.Take() != 0 {
 		t.Fatal("woke by what an older TLI had reached")
 	}
@@ -169,9 +171,11 @@ func TestReasonsAreListedAndNamed(t *testing.T) {
 func TestManyWritersAreAllHeard(t *testing.T) {
 	const last = 10000
 	w := NewWake()
+	var state atomic.Uint64
 	var writers sync.WaitGroup
 	writers.Go(func() {
 		for v := range uint64(last) {
+			state.Store(v + 1)
 			w.Flush.Set(v + 1)
 		}
 	})
@@ -182,8 +186,8 @@ func TestManyWritersAreAllHeard(t *testing.T) {
 			}
 		})
 	}
-	for w.Flush.Value() < last {
-		w.Flush.Arm(w.Flush.Value()+1, ReasonWALResumed)
+	for state.Load() < last {
+		w.Flush.Arm(state.Load()+1, ReasonWALResumed, state.Load)
 		wait(t, w)
 	}
 	writers.Wait()
@@ -194,7 +198,7 @@ func TestManyWritersAreAllHeard(t *testing.T) {
 func BenchmarkPublish(b *testing.B) {
 	b.Run("irrelevant", func(b *testing.B) {
 		w := NewWake()
-		w.Flush.Arm(1<<62, ReasonSegmentComplete)
+		w.Flush.Arm(1<<62, ReasonSegmentComplete, nothing)
 		for v := uint64(0); b.Loop(); v++ {
 			w.Flush.Set(v)
 		}
@@ -202,7 +206,7 @@ func BenchmarkPublish(b *testing.B) {
 	b.Run("crossing", func(b *testing.B) {
 		w := NewWake()
 		for v := uint64(1); b.Loop(); v++ {
-			w.Flush.Arm(v, ReasonSegmentComplete)
+			w.Flush.Arm(v, ReasonSegmentComplete, nothing)
 			w.Flush.Set(v)
 			w.Take()
 		}
