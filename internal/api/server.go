@@ -97,6 +97,7 @@ func (s *Server) plainRoutes(api huma.API) {
 		_, _ = w.Write(description) // the client's loss
 	})
 	s.mux.HandleFunc("GET /{$}", s.serveConsole)
+	s.mux.HandleFunc("GET /v1/goroutines", s.serveGoroutines)
 	for pattern, h := range map[string]http.Handler{
 		"GET /metrics": s.cfg.Metrics, "GET /metrics/timelines": s.cfg.TimelineMetrics,
 	} {

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/api/client"
+)
+
+// gatesCmd lists the gates that are closing.
+type gatesCmd struct {
+	connection
+	shown
+}
+
+// Run lists them, with a row for each holder.
+func (c *gatesCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		gates, err := cl.Gates(ctx)
+		if err != nil {
+			return err
+		}
+		return c.print(k.Stdout, gates, func(r *rows) { gateRows(r, gates) })
+	})
+}
+
+func gateRows(r *rows, gates []api.ClosingGate) {
+	r.add("GATE", "OF", "CLOSING FOR", "INSIDE", "FOR", "TRACE")
+	for _, g := range gates {
+		of := strings.TrimSuffix(g.Tenant+"/"+g.Timeline, "/")
+		if len(g.Holders) == 0 {
+			r.add(g.Gate, of, since(g.Since), "nobody")
+		}
+		for _, h := range g.Holders {
+			r.add(g.Gate, of, since(g.Since), h.Name, since(h.Since), h.TraceID)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+func timelineRows(r *rows, all ...timeline.Status) {
+	r.add("TIMELINE", "STATE", "SOURCE", "SYNCHRONOUS", "TLI", "DURABLE UP TO", "BEHIND", "SEALED", "REMARK")
+	for _, s := range all {
+		sealed := "no"
+		if s.Seal != nil {
+			sealed = "at " + s.Seal.End.String()
+		}
+		r.add(s.Tenant+"/"+s.Timeline, s.State, s.Source.State, yesNo(s.Quorum.Synchronous), s.TLI, s.FlushLSN, lag(s), sealed, remark(s))
+	}
+}
+
+// remark is what is wrong first of all.
+func remark(s timeline.Status) string {
+	switch {
+	case s.Reason != "":
+		return s.Reason
+	case s.Source.Error != "":
+		return s.Source.Error
+	case len(s.Diverged) > 0:
+		return "WAL has diverged, see `show`"
+	}
+	return s.Quorum.Why
+}
+
+func lag(s timeline.Status) string {
+	if s.Source.LagBytes == nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d bytes", *s.Source.LagBytes)
+}
+
+// timelineFields prints one timeline, and the line that makes commits wait for the node.
+func timelineFields(r *rows, s timeline.Status, nodeID string) {
+	r.field("Timeline", s.Tenant+"/"+s.Timeline)
+	r.field("State", withReason(s.State, s.Reason))
+	r.field("Source", s.Source.Conninfo)
+	r.field("Connection", withReason(strings.TrimSpace(s.Source.State+" for "+since(s.Source.Since)), s.Source.Error))
+	r.field("Behind", lag(s))
+	r.field("Synchronous", withReason(yesNo(s.Quorum.Synchronous), quorumText(s.Quorum)))
+	r.field("TLI", s.TLI)
+	r.field("Sealed", sealText(s.Seal))
+	r.field("Starts at", s.StartLSN)
+	r.field("Durable up to", s.FlushLSN)
+	r.field("Commits up to", s.CommitLSN)
+	r.field("On disk", fmt.Sprintf("%d bytes", s.LocalBytes))
+	for _, d := range s.Diverged {
+		r.field("Diverged", fmt.Sprintf("TLI %d from %s to %s, kept in %s", d.TLI, d.From, d.To, d.Path))
+	}
+	if s.Operation != nil {
+		r.field("Operation", fmt.Sprintf("%s, at %s for %s", s.Operation.Name, s.Operation.Step, since(s.Operation.Since)))
+	}
+	for _, t := range s.Tasks {
+		r.field("Task "+t.Name, taskText(t))
+	}
+	r.field("System identifier", s.SystemIdentifier)
+	r.field("Incarnation", s.Incarnation)
+	r.add("")
+	r.add("In the source's postgresql.conf, for commits that wait for this node:")
+	r.add(standbyNamesLine(nodeID))
+}
+
+// standbyNamesLine is quoted twice: as a name in the list, and as a string in the file.
+func standbyNamesLine(nodeID string) string {
+	return "synchronous_standby_names = '" + strings.ReplaceAll(pg.QuoteSyncName(nodeID), "'", "''") + "'"
+}
+
+func quorumText(q timeline.QuorumStatus) string {
+	if !q.Synchronous {
+		return q.Why
+	}
+	text := fmt.Sprintf("commits wait for %d of %d (%s)", q.K, q.N, q.Text)
+	if q.N == 0 {
+		text = fmt.Sprintf("commits wait for %d of any (%s)", q.K, q.Text)
+	}
+	if q.Joining {
+		text += "; this node is still joining"
+	}
+	return text
+}
+
+func sealText(s *timeline.SealStatus) string {
+	if s == nil {
+		return "no"
+	}
+	return fmt.Sprintf("TLI %d at %s", s.TLI, s.End)
+}
+
+func taskText(t timeline.TaskStatus) string {
+	text := t.State + ": " + t.Reason
+	if t.Restarts > 0 {
+		text += fmt.Sprintf(", %d restarts", t.Restarts)
+	}
+	if t.LastError != "" && t.State != "running" {
+		text += ", last error: " + t.LastError
+	}
+	return text
+}
+
+func withReason(text, reason string) string {
+	if reason == "" {
+		return text
+	}
+	return text + ": " + reason
+}

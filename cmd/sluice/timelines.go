@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/api/client"
+	"github.com/sluicewal/sluice/internal/keeper"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// timelineCmds are the verbs about timelines.
+type timelineCmds struct {
+	Create timelineCreateCmd `cmd:"" help:"Create a timeline that streams from a source."`
+	List   timelineListCmd   `cmd:"" help:"List timelines."`
+	Show   timelineShowCmd   `cmd:"" help:"Show a timeline, and the line for synchronous_standby_names."`
+	Set    timelineSetCmd    `cmd:"" help:"Set the source of a timeline: the end of a failover."`
+	Check  timelineCheckCmd  `cmd:"" help:"Does the source really wait for this node, and what can be restored?"`
+	Delete timelineDeleteCmd `cmd:"" help:"Delete a timeline."`
+	Seal   timelineSealCmd   `cmd:"" help:"Never again acknowledge this TLI, and decide its end: the begin of a failover."`
+	Unseal timelineUnsealCmd `cmd:"" help:"Take a seal back."`
+	Trim   timelineTrimCmd   `cmd:"" help:"Remove old segments from object storage."`
+}
+
+// timelineName is the argument of all of them.
+type timelineName struct {
+	Timeline timelineArg `arg:"" help:"TENANT/TIMELINE, such as acme/main."`
+}
+
+// timelineCreateCmd creates a timeline.
+type timelineCreateCmd struct {
+	connection
+	shown
+	timelineName
+	Source string `required:"" placeholder:"CONNINFO" help:"PostgreSQL connection string of the server to stream from."`
+	New    bool   `help:"No other node and no store has ever held this timeline."`
+}
+
+// Run creates it.
+func (c *timelineCreateCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		s, err := cl.CreateTimeline(ctx, c.Timeline.ID, api.CreateOptions{Source: c.Source, New: c.New})
+		if err != nil {
+			return hintSet(err, c.Timeline.ID)
+		}
+		return c.print(k.Stdout, s, func(r *rows) { timelineRows(r, s) })
+	})
+}
+
+// hintSet says how the source of a timeline that exists is set.
+func hintSet(err error, id timeline.ID) error {
+	if api.KindOf(err) == api.KindExists {
+		return fmt.Errorf("%w; `sluice timeline set %s --source …` sets its source", err, id)
+	}
+	return err
+}
+
+// timelineSetCmd sets a timeline's source.
+type timelineSetCmd struct {
+	connection
+	shown
+	timelineName
+	Source         string `required:"" placeholder:"CONNINFO" help:"PostgreSQL connection string of the server to stream from."`
+	AcceptDataLoss bool   `help:"Follow a source that lacks acknowledged commits."`
+}
+
+// Run sets it.
+func (c *timelineSetCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		s, err := cl.SetTimeline(ctx, c.Timeline.ID, api.SetOptions{Source: c.Source, AcceptDataLoss: c.AcceptDataLoss})
+		if err != nil {
+			return err
+		}
+		return c.print(k.Stdout, s, func(r *rows) { timelineRows(r, s) })
+	})
+}
+
+// timelineListCmd lists timelines.
+type timelineListCmd struct {
+	connection
+	shown
+	Tenant *tenantArg `arg:"" optional:"" help:"Only this tenant's."`
+}
+
+// Run lists them.
+func (c *timelineListCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		all, err := c.list(ctx, cl)
+		if err != nil {
+			return err
+		}
+		return c.print(k.Stdout, all, func(r *rows) { timelineRows(r, all...) })
+	})
+}
+
+func (c *timelineListCmd) list(ctx context.Context, cl *client.Client) ([]timeline.Status, error) {
+	if c.Tenant != nil {
+		return cl.Timelines(ctx, c.Tenant.ID)
+	}
+	tenants, err := cl.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []timeline.Status{}
+	for _, t := range tenants {
+		some, err := cl.Timelines(ctx, timeline.TenantID(t.Name))
+		if err != nil && api.KindOf(err) != api.KindNotFound { // deleted just now
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// timelineShowCmd shows a timeline.
+type timelineShowCmd struct {
+	connection
+	shown
+	timelineName
+}
+
+// Run shows it.
+func (c *timelineShowCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		s, err := cl.Timeline(ctx, c.Timeline.ID)
+		if err != nil {
+			return err
+		}
+		node, err := cl.Node(ctx)
+		if err != nil {
+			return err
+		}
+		return c.print(k.Stdout, s, func(r *rows) { timelineFields(r, s, node.ID) })
+	})
+}
+
+// timelineCheckCmd checks a timeline.
+type timelineCheckCmd struct {
+	connection
+	shown
+	timelineName
+}
+
+// errCheck is a check that failed; what it found was printed.
+var errCheck = exitStatus(exitFailed)
+
+// Run checks it, and fails when the check did.
+func (c *timelineCheckCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		result, err := cl.Check(ctx, c.Timeline.ID)
+		if err != nil {
+			return err
+		}
+		err = c.print(k.Stdout, result, func(r *rows) {
+			for _, line := range result.Lines {
+				r.add(line.Result, line.Name, line.Text)
+			}
+		})
+		if err == nil && !result.OK {
+			return errCheck
+		}
+		return err
+	})
+}
+
+// timelineDeleteCmd deletes a timeline.
+type timelineDeleteCmd struct {
+	connection
+	deletion
+	timelineName
+}
+
+// Run deletes it.
+func (c *timelineDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		if err := c.run(ctx, cl, client.TimelinePath(c.Timeline.ID)); err != nil {
+			return err
+		}
+		fmt.Fprintf(k.Stdout, "timeline %s is deleted\n", c.Timeline.ID)
+		return nil
+	})
+}
+
+// timelineSealCmd seals a timeline, on a running node or in the data directory of one that is dead.
+type timelineSealCmd struct {
+	connection
+	shown
+	timelineName
+	DataDir        string `placeholder:"DIR" help:"Seal in the data directory of a node that does not run; run it as the directory's owner."`
+	AcceptDataLoss bool   `help:"Seal without the word of enough nodes."`
+}
+
+// Run seals it.
+func (c *timelineSealCmd) Run(ctx context.Context, k *kong.Context) error {
+	sealed, err := c.seal(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range sealed.Warnings {
+		fmt.Fprintf(k.Stderr, "sluice: warning: %s\n", w)
+	}
+	if c.Output == "json" {
+		return printJSON(k.Stdout, sealed)
+	}
+	c.tell(k.Stdout, sealed)
+	return nil
+}
+
+func (c *timelineSealCmd) seal(ctx context.Context) (sealed api.SealResult, err error) {
+	if c.DataDir != "" {
+		return sealOffline(ctx, c.DataDir, c.Timeline.ID, c.AcceptDataLoss)
+	}
+	err = c.with(func(cl *client.Client) error {
+		sealed, err = cl.Seal(ctx, c.Timeline.ID, c.AcceptDataLoss)
+		return err
+	})
+	return sealed, err
+}
+
+func sealOffline(ctx context.Context, dir string, id timeline.ID, acceptDataLoss bool) (api.SealResult, error) {
+	node, err := keeper.NodeID(wal.OSFS{}, dir)
+	if err != nil {
+		return api.SealResult{}, err
+	}
+	res, err := timeline.SealOffline(ctx, dir, node, id, acceptDataLoss)
+	if err != nil {
+		return api.SealResult{}, err
+	}
+	sealed := api.SealResult{TLI: res.TLI, End: res.End, Nodes: []string{node}, Warnings: []string{}}
+	if res.Warning != "" {
+		sealed.Warnings = append(sealed.Warnings, res.Warning)
+	}
+	return sealed, nil
+}
+
+// tell says what is true now, and what comes next.
+func (c *timelineSealCmd) tell(w io.Writer, s api.SealResult) {
+	id := c.Timeline.ID
+	fmt.Fprintf(w, "%s: TLI %d is sealed, its end is %s (node %v)\n", id, s.TLI, s.End, s.Nodes)
+	fmt.Fprintf(w, "Next: restore a base backup with recovery.signal and restore_command = 'sluice wal-fetch %s %%f %%p'; it promotes at that end.\n", id)
+	fmt.Fprintf(w, "Then: sluice timeline set %s --source 'CONNINFO OF THE NEW SERVER'\n", id)
+}
+
+// timelineUnsealCmd takes a seal back.
+type timelineUnsealCmd struct {
+	connection
+	timelineName
+	Force bool `help:"Although the tail was handed out: a server may have been promoted from it."`
+}
+
+// Run takes it back.
+func (c *timelineUnsealCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		if err := cl.Unseal(ctx, c.Timeline.ID, c.Force); err != nil {
+			return err
+		}
+		fmt.Fprintf(k.Stdout, "timeline %s is not sealed any more\n", c.Timeline.ID)
+		return nil
+	})
+}
+
+// timelineTrimCmd removes segments from object storage.
+type timelineTrimCmd struct {
+	timelineName
+	Before string `required:"" placeholder:"SEGMENT" help:"The first segment to keep."`
+}
+
+// Run says that there is nothing to trim.
+func (timelineTrimCmd) Run() error {
+	return errors.New("trim removes segments from object storage, which this version does not have yet; " +
+		"local WAL goes by `retain` in the configuration")
+}
