@@ -63,11 +63,16 @@ func (m *Member) replicationConfig(conninfo string) replication.Config {
 func (m *Member) settings(ctx context.Context) error {
 	return replication.WatchSettings(ctx, m.replicationConfig(m.Control().Source), settingsInterval, func(s replication.Settings) {
 		tasks.Progress(ctx)
-		m.lastSettings.Store(&s)
-		if err := m.SetQuorum(ctx, s.SyncStandbyNames); err != nil && ctx.Err() == nil {
-			m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source are not understood", slog.Any("error", err))
-		}
+		m.readSettings(ctx, s)
 	})
+}
+
+// readSettings takes a reading of the source's settings.
+func (m *Member) readSettings(ctx context.Context, s replication.Settings) {
+	m.lastSettings.Store(&s)
+	if err := m.SetQuorum(ctx, s.SyncStandbyNames); err != nil && ctx.Err() == nil {
+		m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source are not understood", slog.Any("error", err))
+	}
 }
 
 // remove lets the oldest local WAL go, as far as the retention rule wants it to

@@ -73,6 +73,9 @@ func (e *evidence) ask(ctx context.Context, m *Member) {
 		return
 	}
 	e.source, e.settings = &src, settings
+	if src.TLI == e.flush.TLI {
+		m.readSettings(ctx, settings)
+	}
 }
 
 // findings judges. It is pure.

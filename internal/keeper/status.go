@@ -55,10 +55,9 @@ const (
 // SourceState is what the source is to this timeline: the receiver's state, and
 // above it what only the timeline knows.
 func (m *Member) SourceState() (state string, since time.Time, receiver replication.State) {
-	if r := m.receiver.Load(); r != nil {
+	receiver = replication.State{Name: replication.StateConnecting}
+	if r := m.current(); r != nil {
 		receiver = r.State()
-	} else {
-		receiver = replication.State{Name: replication.StateConnecting}
 	}
 	h := m.Held()
 	l := m.Log()
@@ -73,6 +72,15 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	return string(receiver.Name), receiver.Since, receiver
 }
 
+// current returns the receiver of the present source; nil if none was made yet.
+func (m *Member) current() *receiver {
+	r := m.receiver.Load()
+	if r == nil || r.conninfo != m.Control().Source {
+		return nil // what is known of an earlier source says nothing about this one
+	}
+	return r
+}
+
 // SourceStates lists all of them.
 func SourceStates() []string {
 	return []string{
@@ -84,7 +92,7 @@ func SourceStates() []string {
 // Lag returns by how many bytes this node is behind the source; false while that
 // is not known.
 func (m *Member) Lag() (int64, bool) {
-	r := m.receiver.Load()
+	r := m.current()
 	if r == nil || m.Log() == nil {
 		return 0, false
 	}
@@ -230,4 +238,10 @@ func Holders(g *gate.Gate) []timeline.GateHolder {
 		all = append(all, one)
 	}
 	return all
+}
+
+// Connected reports whether WAL is streaming.
+func (m *Member) Connected() bool {
+	r := m.current()
+	return r != nil && r.State().Name == replication.StateConnected
 }
