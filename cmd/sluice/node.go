@@ -12,6 +12,7 @@ import (
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/restore"
 	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/telemetry"
 )
 
 // node is what the API speaks for: the keeper in the API's words. It is there
@@ -22,6 +23,7 @@ type node struct {
 	version string
 	started time.Time
 	stage   atomic.Pointer[string]
+	tel     *telemetry.Telemetry
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the node starts
 }
 
@@ -31,8 +33,8 @@ const (
 	stageRunning  = "running"
 )
 
-func newNode(id, version string) *node {
-	n := &node{id: id, version: version, started: time.Now()}
+func newNode(id, version string, tel *telemetry.Telemetry) *node {
+	n := &node{id: id, version: version, started: time.Now(), tel: tel}
 	n.enter(stageStarting)
 	return n
 }
@@ -201,7 +203,10 @@ func (n *node) CreateTimeline(ctx context.Context, id timeline.ID, opts api.Crea
 	if err != nil {
 		return timeline.Status{}, err
 	}
-	if err := k.CreateTimeline(ctx, id, opts.Source); err != nil {
+	ctx, end := n.tel.Operation(ctx, "create", id)
+	err = k.CreateTimeline(ctx, id, opts.Source)
+	end(err)
+	if err != nil {
 		return timeline.Status{}, problem(err)
 	}
 	return n.Timeline(id)
@@ -213,7 +218,10 @@ func (n *node) SetTimeline(ctx context.Context, id timeline.ID, opts api.SetOpti
 	if err != nil {
 		return timeline.Status{}, err
 	}
-	if err := k.SetTimeline(ctx, id, opts.Source, opts.AcceptDataLoss); err != nil {
+	ctx, end := n.tel.Operation(ctx, "set", id)
+	err = k.SetTimeline(ctx, id, opts.Source, opts.AcceptDataLoss)
+	end(err)
+	if err != nil {
 		return timeline.Status{}, problem(err)
 	}
 	return n.Timeline(id)
@@ -225,7 +233,10 @@ func (n *node) DeleteTimeline(ctx context.Context, id timeline.ID, _ bool) error
 	if err != nil {
 		return err
 	}
-	return problem(k.DeleteTimeline(ctx, id))
+	ctx, end := n.tel.Operation(ctx, "delete", id)
+	err = k.DeleteTimeline(ctx, id)
+	end(err)
+	return problem(err)
 }
 
 // Seal implements api.Node.
@@ -234,7 +245,9 @@ func (n *node) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) (a
 	if err != nil {
 		return api.SealResult{}, err
 	}
+	ctx, end := n.tel.Operation(ctx, "seal", id)
 	res, err := k.Seal(ctx, id, acceptDataLoss)
+	end(err)
 	if err != nil {
 		return api.SealResult{}, problem(err)
 	}
@@ -251,7 +264,9 @@ func (n *node) Unseal(ctx context.Context, id timeline.ID, force bool) error {
 	if err != nil {
 		return err
 	}
+	ctx, end := n.tel.Operation(ctx, "unseal", id)
 	_, err = k.Unseal(ctx, id, force)
+	end(err)
 	return problem(err)
 }
 

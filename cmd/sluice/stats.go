@@ -1,0 +1,105 @@
+package main
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/keeper"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/telemetry"
+)
+
+// numbers is what the collector asks at each scrape: the keeper in words of
+// telemetry.
+type numbers struct {
+	node    *node
+	dataDir string
+	stages  *stages
+}
+
+var _ telemetry.Source = numbers{}
+
+// Node implements telemetry.Source.
+func (n numbers) Node() telemetry.NodeStats {
+	s := telemetry.NodeStats{Stage: *n.node.stage.Load(), Shutdown: n.stages.stats(), Tenants: map[string]int{}}
+	s.DataDirFree, s.DataDirCapacity = diskSpace(n.dataDir)
+	k := n.node.keeper.Load()
+	if k == nil {
+		return s
+	}
+	for id, g := range k.TenantGates() {
+		s.Tenants[string(api.ModeAttached)]++
+		s.Gates = append(s.Gates, gateStats("tenant", timeline.ID{Tenant: id}, g))
+	}
+	return s
+}
+
+// diskSpace returns the bytes that are free for us and the size of the file
+// system that holds dir; zeros if that cannot be found out.
+func diskSpace(dir string) (free, capacity int64) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, 0
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize
+}
+
+// Timelines implements telemetry.Source.
+func (n numbers) Timelines() []telemetry.TimelineStats {
+	k := n.node.keeper.Load()
+	if k == nil {
+		return nil
+	}
+	members := k.Members()
+	all := make([]telemetry.TimelineStats, 0, len(members))
+	for _, m := range members {
+		all = append(all, timelineStats(m))
+	}
+	return all
+}
+
+func timelineStats(m *keeper.Member) telemetry.TimelineStats {
+	c := m.Control()
+	s := telemetry.TimelineStats{
+		ID: m.ID(), Incarnation: c.Incarnation, Mode: string(api.ModeAttached), StartLSN: c.Start.LSN,
+		Manager: m.Manager().Status(), Wake: m.Wake(), Gate: gateStats("timeline", m.ID(), m.Gate()),
+	}
+	s.State, _ = m.State()
+	if l := m.Log(); l != nil {
+		w := l.Stats()
+		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+		s.ReceivedBytes, s.LocalBytes, s.DivergedBytes, s.SyncSince = w.AppendedBytes, w.LocalBytes, w.DivergedBytes, w.SyncSince
+	}
+	fillSource(&s, m)
+	if op := m.Operation(); op.Name != "" {
+		s.Operation, s.OperationStep, s.OperationSince = op.Name, op.Step, op.Since
+	}
+	return s
+}
+
+func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
+	s.SourceState, _, _ = m.SourceState()
+	s.SourceConnected = m.Connected()
+	s.LagBytes, s.LagKnown = m.Lag()
+	q := m.Quorum()
+	s.QuorumKnown, s.Synchronous, s.QuorumRequired = !q.ReadAt.IsZero(), q.Synchronous, q.Required
+	if s.SourceConnected && m.Qualified() {
+		s.QuorumReady = 1
+	}
+}
+
+func gateStats(kind string, id timeline.ID, g *gate.Gate) telemetry.GateStats {
+	return telemetry.GateStats{
+		Kind: kind, Tenant: string(id.Tenant), Timeline: id.Name, Stats: g.Stats(), Holders: g.Holders,
+	}
+}
+
+// keeperEvents joins what happens below the keeper with telemetry.
+func keeperEvents(t *telemetry.Telemetry) keeper.Events {
+	return keeper.Events{
+		Gate: t.GateEvents(), Trace: telemetry.GateTrace,
+		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
+		Answered: t.WALAnswered,
+	}
+}
