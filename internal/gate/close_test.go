@@ -107,8 +107,12 @@ func TestWaitingCloseNamesItsHolders(t *testing.T) {
 		slow.Leave()
 		time.Sleep(1500 * time.Millisecond)
 		stuck.Leave()
-		<-first
-		<-second
+		if err := <-first; err != nil {
+			t.Fatal(err)
+		}
+		if err := <-second; err != nil {
+			t.Fatal(err)
+		}
 		want := []string{"100ms [stuck slow]", "1.1s [stuck]", "2.1s [stuck]"}
 		reports.compare(t, want)
 	})
@@ -161,7 +165,9 @@ func TestEventsTellAStay(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 		pass.Leave()
-		<-result
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
 		want := []string{
 			"enter request refused=false",
 			"close timeline acme/main",

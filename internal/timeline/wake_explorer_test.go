@@ -1,9 +1,6 @@
 package timeline
 
-import (
-	"errors"
-	"iter"
-)
+import "iter"
 
 // This file runs the real code of Wake through every interleaving of a small
 // case: each goroutine stops before each step on shared memory, and an explorer
@@ -79,14 +76,15 @@ func (e *explorer) decide(depth, of int) int {
 	return e.path[depth].taken
 }
 
-var errAbandoned = errors.New("the schedule is over")
+// abandoned is what a thread panics with whose order is over.
+type abandoned struct{}
 
 // run takes a model through the order of e.path.
 func (e *explorer) run(m model) error {
 	var yield func(step) bool // of the thread that runs
 	m.wake.pause = func(s step) {
 		if !yield(s) {
-			panic(errAbandoned)
+			panic(abandoned{})
 		}
 	}
 	threads := make([]*thread, len(m.threads))
@@ -135,7 +133,8 @@ func start(body func(), enter func(yield func(step) bool)) *thread {
 	var own func(step) bool
 	resume, stop := iter.Pull(func(yield func(step) bool) {
 		defer func() {
-			if r := recover(); r != nil && r != errAbandoned {
+			r := recover()
+			if _, over := r.(abandoned); r != nil && !over {
 				panic(r)
 			}
 		}()

@@ -105,11 +105,11 @@ func setsAndRings(change func(*watcher)) func() model {
 	}
 }
 
-// interruptions bounds the larger cases. All orders of them are
-// 351,448 and 7,702,969 (57 s):
+// interruptions bounds the larger cases. All their orders, 2,101,716 and
+// 29,351,950, take eight minutes:
 //
 //	go test ./internal/timeline -run TestNoNewsIsLost -wake.interruptions=1000 -v
-var interruptions = flag.Int("wake.interruptions", 4, "how often a goroutine is interrupted in the larger models of Wake")
+var interruptions = flag.Int("wake.interruptions", 3, "how often a goroutine is interrupted in the larger models of Wake")
 
 func TestNoNewsIsLost(t *testing.T) {
 	for _, c := range []struct {
