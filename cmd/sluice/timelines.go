@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -49,8 +50,24 @@ func (c *timelineCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 		if err != nil {
 			return hintSet(err, c.Timeline.ID)
 		}
-		return c.print(k.Stdout, s, func(r *rows) { timelineRows(r, s) })
+		if c.Output == "json" {
+			return printJSON(k.Stdout, s)
+		}
+		node, err := cl.Node(ctx)
+		if err != nil {
+			return err
+		}
+		c.tell(k.Stdout, node.ID)
+		return nil
 	})
+}
+
+// tell says what comes next, in the order in which it has to be done.
+func (c *timelineCreateCmd) tell(w io.Writer, nodeID string) {
+	fmt.Fprintf(w, "timeline %s is created, and connects to its source\n", c.Timeline.ID)
+	fmt.Fprintf(w, "Next: take a base backup of the source, with the tool that you have.\n")
+	fmt.Fprintf(w, "Then: in the source's postgresql.conf, and reload: %s\n", standbyNamesLine(nodeID))
+	fmt.Fprintf(w, "Then: sluice timeline check %s\n", c.Timeline.ID)
 }
 
 // hintSet says how the source of a timeline that exists is set.
@@ -77,7 +94,12 @@ func (c *timelineSetCmd) Run(ctx context.Context, k *kong.Context) error {
 		if err != nil {
 			return err
 		}
-		return c.print(k.Stdout, s, func(r *rows) { timelineRows(r, s) })
+		if c.Output == "json" {
+			return printJSON(k.Stdout, s)
+		}
+		fmt.Fprintf(k.Stdout, "timeline %s connects to its new source\n", c.Timeline.ID)
+		fmt.Fprintf(k.Stdout, "Next: sluice timeline check %s\n", c.Timeline.ID)
+		return nil
 	})
 }
 
@@ -242,7 +264,7 @@ func sealOffline(ctx context.Context, dir string, id timeline.ID, acceptDataLoss
 // tell says what is true now, and what comes next.
 func (c *timelineSealCmd) tell(w io.Writer, s api.SealResult) {
 	id := c.Timeline.ID
-	fmt.Fprintf(w, "%s: TLI %d is sealed, its end is %s (node %v)\n", id, s.TLI, s.End, s.Nodes)
+	fmt.Fprintf(w, "%s: TLI %d is sealed, its end is %s, says node %s\n", id, s.TLI, s.End, strings.Join(s.Nodes, ", "))
 	fmt.Fprintf(w, "Next: restore a base backup with recovery.signal and restore_command = 'sluice wal-fetch %s %%f %%p'; it promotes at that end.\n", id)
 	fmt.Fprintf(w, "Then: sluice timeline set %s --source 'CONNINFO OF THE NEW SERVER'\n", id)
 }
