@@ -9,6 +9,7 @@ import (
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // settingsInterval is how often a source's synchronous_standby_names is read: a
@@ -25,33 +26,35 @@ func (m *Member) receive(ctx context.Context) error {
 	if err := m.PrepareReceive(ctx); err != nil {
 		return err
 	}
-	r, err := m.receiverOf(ctx)
+	r, err := m.receiverNow()
 	if err != nil {
 		return err
 	}
+	r.progress = func() { tasks.Progress(ctx) }
 	return r.Run(ctx)
 }
 
-// receiverOf returns the receiver for the present source; a changed source gets
-// a new one.
-func (m *Member) receiverOf(ctx context.Context) (*replication.Receiver, error) {
+// receiverNow returns the receiver for the present source; a changed source gets
+// a new one. Only receive calls it, and one receive runs at a time.
+func (m *Member) receiverNow() (*receiver, error) {
 	conninfo := m.Control().Source
 	if have := m.receiver.Load(); have != nil && have.conninfo == conninfo {
-		return have.Receiver, nil
+		return have, nil
 	}
+	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
 	connected := cfg.Events.Connected
 	cfg.Events.Connected = func(c replication.Connected) {
-		tasks.Progress(ctx)
+		r.progress()
 		if connected != nil {
 			connected(c)
 		}
 	}
-	r, err := replication.NewReceiver(cfg, sink{m.Timeline})
-	if err != nil {
+	var err error
+	if r.Receiver, err = replication.NewReceiver(cfg, sink{m.Timeline}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadConninfo, err)
 	}
-	m.receiver.Store(&receiver{Receiver: r, conninfo: conninfo})
+	m.receiver.Store(r)
 	return r, nil
 }
 
@@ -78,20 +81,37 @@ func (m *Member) readSettings(ctx context.Context, s replication.Settings) {
 // remove lets the oldest local WAL go, as far as the retention rule wants it to
 // and what is persisted allows it to.
 func (m *Member) remove(ctx context.Context) error {
-	l := m.Log()
-	if l == nil {
-		return nil
-	}
-	c := m.Control()
-	below := removalHorizon(c.Flush.LSN, c.SegmentSize, l.Stats().LocalBytes, m.keeper.cfg.Retain)
+	below := m.horizon()
 	if below == 0 {
 		return nil
 	}
-	if _, _, err := l.Remove(below); err != nil {
+	n, _, err := m.Log().Remove(below)
+	if n > 0 {
+		tasks.Progress(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("remove local WAL below %s: %w", below, err)
 	}
-	tasks.Progress(ctx)
 	return nil
+}
+
+// removable is how many bytes of the local WAL the retention rule lets go.
+func (m *Member) removable(timeline.Snapshot) int64 {
+	below := m.horizon()
+	if below == 0 {
+		return 0
+	}
+	return m.Log().RemovableBytes(below)
+}
+
+// horizon is the LSN below which local WAL may go; 0: none may.
+func (m *Member) horizon() pg.LSN {
+	l := m.Log()
+	if l == nil || !m.keeper.cfg.DropUnbacked {
+		return 0
+	}
+	c := m.Control()
+	return removalHorizon(c.Flush.LSN, c.SegmentSize, l.Stats().LocalBytes, m.keeper.cfg.Retain)
 }
 
 // removalHorizon is the LSN below which whole segments may go, so that about

@@ -15,7 +15,6 @@ import (
 // is a metric's label.
 const (
 	holderTimeline    gate.Holder = "timeline"     // a timeline in its tenant
-	holderManager     gate.Holder = "manager"      // a timeline's manager
 	holderRequest     gate.Holder = "request"      // an API request
 	holderWALDownload gate.Holder = "wal_download" // a file that is being handed back
 )

@@ -35,6 +35,7 @@ type Member struct {
 type receiver struct {
 	*replication.Receiver
 	conninfo string
+	progress func() // of the session that runs; set before each
 }
 
 // add makes a timeline a member of its tenant.
@@ -47,7 +48,7 @@ func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	m.manager = manager.New(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
 	}, manager.Config{
-		Seed: seedOf(tl.ID()), Removable: k.removable,
+		Seed: seedOf(tl.ID()), Removable: m.removable,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	})
 	k.mu.Lock()
@@ -90,19 +91,6 @@ func (m *Member) shutdown(ctx context.Context, cause error) error {
 	}
 	m.leave.Do(m.inside.Leave)
 	return nil
-}
-
-// removable is how many bytes of a timeline's local WAL the retention rule lets
-// go.
-func (k *Keeper) removable(s timeline.Snapshot) int64 {
-	if !k.cfg.DropUnbacked {
-		return 0
-	}
-	over := s.LocalBytes - k.cfg.Retain
-	if over < int64(s.SegmentSize) {
-		return 0
-	}
-	return over
 }
 
 // seedOf spreads the pauses of timelines that lost the same server.

@@ -40,18 +40,32 @@ func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
 	return segments, size, errors.Join(errs...)
 }
 
+// RemovableBytes is how much [Log.Remove] would remove now.
+func (l *Log) RemovableBytes(below pg.LSN) (size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range l.removableLocked(below) {
+		size += i.SizeBytes
+	}
+	return size
+}
+
 // takeRemovable takes out of the list what may be removed, so that nobody opens it any more.
 func (l *Log) takeRemovable(below pg.LSN) []SegmentInfo {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	keep := l.keepFrom()
-	gone := sorted(l.files, func(i SegmentInfo) bool {
-		return l.size.Start(i.SegNo+1) <= below && i.SegNo < keep && l.readers[i.id()] == 0
-	})
+	gone := l.removableLocked(below)
 	for _, i := range gone {
 		delete(l.files, i.id())
 	}
 	return gone
+}
+
+func (l *Log) removableLocked(below pg.LSN) []SegmentInfo {
+	keep := l.keepFrom()
+	return sorted(l.files, func(i SegmentInfo) bool {
+		return l.size.Start(i.SegNo+1) <= below && i.SegNo < keep && l.readers[i.id()] == 0
+	})
 }
 
 // keepFrom returns the first segment that the next start may have to walk.
