@@ -189,7 +189,7 @@ func (s segment) End() pg.LSN { return s.Durable() }
 // RequiredQuorum tells how many nodes have to agree on what does not exist.
 func RequiredQuorum(c timeline.Control, newest pg.TLI) restore.Quorum {
 	q := c.QuorumOf(newest)
-	if q.Synchronous && q.Unbounded {
+	if q.Unbounded {
 		return restore.Quorum{}
 	}
 	return restore.Quorum{Required: q.Required}

@@ -15,17 +15,19 @@ type Quorum struct {
 	// Raw is the setting as it was read.
 	Raw   string   `json:"raw"`
 	K     int      `json:"k"`
-	N     int      `json:"n"`
+	N     int      `json:"n"` // 0 with "*"
 	Names []string `json:"names,omitempty"`
-	// Unbounded says that the setting has "*": n is not known, so that no number
-	// of nodes can vouch for all commits.
+	// Unbounded says that a setting that was seen on this TLI has "*": n is not
+	// known, so that no number of nodes can vouch for all commits.
 	Unbounded bool `json:"unbounded,omitempty"`
 	// Synchronous says that our name is in it: commits may wait for us.
 	Synchronous bool `json:"synchronous"`
 	// Required is the largest n-k+1 that was seen on this TLI: so many nodes
-	// have to seal before no quorum can be left without them.
-	Required int       `json:"required"`
-	ReadAt   time.Time `json:"-"`
+	// have to seal before no quorum can be left without them. RequiredBy is the
+	// setting that it comes from, as Unbounded does.
+	Required   int       `json:"required"`
+	RequiredBy string    `json:"required_by,omitempty"`
+	ReadAt     time.Time `json:"-"`
 }
 
 // ReadQuorum makes a Quorum of the setting's text, for the node whose
@@ -39,10 +41,14 @@ func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
 	if s.Empty() {
 		return q, nil
 	}
-	q.K, q.N, q.Unbounded = s.K, s.N(), s.Star
-	q.Synchronous = s.Star || s.Contains(name)
-	if q.Synchronous && !s.Star {
-		q.Required = max(1, s.Required())
+	q.K, q.Unbounded, q.Synchronous = s.K, s.Star, s.Star || s.Contains(name)
+	if s.Star {
+		q.RequiredBy = raw
+		return q, nil
+	}
+	q.N = s.N()
+	if q.Synchronous {
+		q.Required, q.RequiredBy = max(1, s.Required()), raw
 	}
 	return q, nil
 }
@@ -51,12 +57,17 @@ func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
 // setting as it is now, and the strictest requirement that was ever seen,
 // because commits made under it are still there.
 func (q Quorum) merge(seen Quorum) Quorum {
-	if q.TLI != seen.TLI {
-		return seen
+	if q.TLI == seen.TLI && q.stricter(seen) {
+		seen.Unbounded, seen.Required, seen.RequiredBy = q.Unbounded, q.Required, q.RequiredBy
 	}
-	seen.Required = max(seen.Required, q.Required)
-	seen.Unbounded = seen.Unbounded || q.Unbounded
 	return seen
+}
+
+func (q Quorum) stricter(than Quorum) bool {
+	if q.Unbounded != than.Unbounded {
+		return q.Unbounded
+	}
+	return q.Required > than.Required
 }
 
 // sameFacts reports whether two readings differ in nothing but their time.
@@ -65,21 +76,31 @@ func (q Quorum) sameFacts(o Quorum) bool {
 }
 
 // SealableAlone reports whether one node's word is enough to seal, and if not,
-// why, and what to do instead. name is the node's application_name.
+// why, and what to do instead. name is the node's application_name. That the
+// source does not wait for this node now changes nothing for the commits that
+// were made while it did.
 func (q Quorum) SealableAlone(name string) error {
 	switch {
-	case !q.Synchronous:
-		return nil
 	case q.Unbounded:
 		return fmt.Errorf("synchronous_standby_names was %q: any standby may hold commits that this node lacks; "+
-			"promote the standby that is furthest, or seal with --accept-data-loss", q.Raw)
+			"promote the standby that is furthest, or seal with --accept-data-loss", q.RequiredBy)
 	case q.Required > 1:
-		others := slices.DeleteFunc(slices.Clone(q.Names), func(n string) bool { return strings.EqualFold(n, name) })
+		n, others := q.others(name)
 		return fmt.Errorf("synchronous_standby_names was %q: %d of %d standbys have to vouch for the end, and this node is one; "+
 			"commits may lie on %s only: promote the furthest of those servers instead, or seal with --accept-data-loss",
-			q.Raw, q.Required, q.N, strings.Join(others, ", "))
+			q.RequiredBy, q.Required, n, strings.Join(others, ", "))
 	}
 	return nil
+}
+
+// others returns how many standbys the strictest setting has, and those that are
+// not name.
+func (q Quorum) others(name string) (n int, names []string) {
+	s, err := pg.ParseSyncStandbyNames(q.RequiredBy)
+	if err != nil {
+		return 0, []string{"other servers"} // it was read without an error once
+	}
+	return s.N(), slices.DeleteFunc(s.Names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 // quorumOf returns the quorum kept for a TLI.
