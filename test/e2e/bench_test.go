@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t)}
+	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
 	var err error
 	if b.node, err = rig.NewNode(t, rig.NodeOptions{Binary: program}); err != nil {
 		t.Fatal(err)
@@ -168,6 +169,7 @@ func (b *bench) await(what string, wanted func(rig.Status) bool) rig.Status {
 // against the pieces that it has to name.
 func (b *bench) refused(pieces ...string) {
 	b.t.Helper()
+	b.allowed = append(b.allowed, rig.Refused)
 	s := b.await("the source is refused", func(s rig.Status) bool { return s.Source.State == "refused" })
 	for _, piece := range pieces {
 		if !strings.Contains(s.Source.Error, piece) {

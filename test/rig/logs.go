@@ -16,6 +16,19 @@ type Allowed struct {
 	Because string         // the fault, and why the line is right
 }
 
+// SourceGone explains what a node says when its source is killed, restarted or
+// away. Every failover begins with that.
+var SourceGone = []Allowed{{
+	regexp.MustCompile(`task failed, will be tried again: (read from|write to|ask|connect to) the source: `),
+	"the test killed the primary, or cut its connections",
+}}
+
+// Refused explains what a node says of a source that it has to refuse.
+var Refused = Allowed{
+	regexp.MustCompile(`task failed, will be tried again: source refused: `),
+	"the test points the node at a server that could damage what is kept",
+}
+
 // Unexpected scans a node's log and returns each line that no fault explains:
 // warnings and errors, and whatever is no JSON (a panic, a data race).
 func Unexpected(logFile string, allowed []Allowed) ([]string, error) {
