@@ -17,6 +17,7 @@ func TestCancellation(t *testing.T) {
 		change func(*fakeSource, *memSink)
 		flush  pg.LSN // of the last status; 0: there may be none
 	}{
+		"dialling hangs":     {change: func(f *fakeSource, _ *memSink) { f.hang = "dial" }},
 		"startup hangs":      {change: func(f *fakeSource, _ *memSink) { f.hang = "startup" }},
 		"identify hangs":     {change: func(f *fakeSource, _ *memSink) { f.hang = "IDENTIFY_SYSTEM" }},
 		"show hangs":         {change: func(f *fakeSource, _ *memSink) { f.hang = "SHOW" }},

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -29,7 +28,7 @@ type fakeSource struct {
 	slot      pg.LSN // restart LSN of the slot; 0: there is none
 	pid       uint32
 	errors    map[string]*pgproto3.ErrorResponse // by the command's first word
-	hang      string                             // the command, or "startup", that is never answered
+	hang      string                             // the command, or "dial" or "startup", that is never answered
 	stream    func(*fakeStream)                  // what happens after START_REPLICATION; nil: it is refused
 
 	mu       sync.Mutex
@@ -56,7 +55,11 @@ func (f *fakeSource) config() Config {
 	return Config{Conninfo: "host=/nowhere user=u", NodeID: "a", Dial: f.dial}
 }
 
-func (f *fakeSource) dial(context.Context, string, string) (net.Conn, error) {
+func (f *fakeSource) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if f.hang == "dial" {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	client, server := net.Pipe()
 	f.wg.Go(func() {
 		defer server.Close()
@@ -306,124 +309,3 @@ func (s *fakeStream) rest() []heard {
 	}
 	return all
 }
-
-// memSink keeps WAL in memory. All may be changed before a session.
-type memSink struct {
-	mu       sync.Mutex
-	held     Held
-	begin    pg.LSN // of bytes
-	bytes    []byte // of the newest TLI
-	next     pg.LSN // where the next Append belongs
-	compare  pg.LSN // below here, Append compares
-	results  []pg.LSN
-	adopted  []pg.Position
-	followed []pg.TLI
-	diverged map[pg.TLI]int
-
-	onSync   func() error // called inside Sync, after it was decided what is covered
-	onAppend func(lsn pg.LSN, p []byte) error
-}
-
-// holding is a sink that holds zeros from the start of a segment up to end, on TLI 1.
-func holding(end pg.LSN) *memSink {
-	m := &memSink{diverged: map[pg.TLI]int{}}
-	m.held = Held{SystemID: 7, SegmentSize: mib, Position: pg.Position{TLI: 1, LSN: end}, RecordEnd: end}
-	m.begin = m.held.SegmentSize.StartOf(end)
-	m.bytes = make([]byte, end-m.begin)
-	return m
-}
-
-func (m *memSink) Held() Held {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.held
-}
-
-func (m *memSink) Adopt(_ context.Context, src Source, start pg.Position) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.held = Held{SystemID: src.SystemID, SegmentSize: src.SegmentSize, Position: start, RecordEnd: start.LSN, History: src.History}
-	m.begin, m.bytes = start.LSN, nil
-	m.adopted = append(m.adopted, start)
-	return nil
-}
-
-func (m *memSink) Follow(_ context.Context, child pg.History, raw []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	parsed, err := pg.ParseHistory(child.TLI, raw)
-	if err != nil || parsed.TLI != child.TLI {
-		return fmt.Errorf("history %q: %v", raw, err)
-	}
-	from := m.held.Position
-	fork, ok := child.End(from.TLI)
-	if !ok || fork > from.LSN {
-		return fmt.Errorf("TLI %s does not leave TLI %s at or below %s", child.TLI, from.TLI, from.LSN)
-	}
-	m.diverged[from.TLI] = int(from.LSN - fork)
-	start := m.held.SegmentSize.StartOf(fork)
-	if start < m.begin {
-		return fmt.Errorf("%s is not held", start)
-	}
-	m.bytes, m.begin = m.bytes[start-m.begin:fork-m.begin:fork-m.begin], start
-	m.held.Position, m.held.RecordEnd, m.held.History = pg.Position{TLI: child.TLI, LSN: fork}, fork, child
-	m.followed = append(m.followed, child.TLI)
-	return nil
-}
-
-func (m *memSink) Rewind() pg.LSN {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.compare = m.held.Position.LSN
-	m.next = m.held.SegmentSize.StartOf(m.compare)
-	return m.next
-}
-
-func (m *memSink) Verified() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.next >= m.compare
-}
-
-func (m *memSink) Append(lsn pg.LSN, p []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.onAppend != nil {
-		if err := m.onAppend(lsn, p); err != nil {
-			return err
-		}
-	}
-	if lsn != m.next {
-		return fmt.Errorf("append at %s, want %s", lsn, m.next)
-	}
-	if held := min(len(p), int(max(m.compare, m.next)-m.next)); held > 0 {
-		if !bytes.Equal(m.bytes[m.next-m.begin:][:held], p[:held]) {
-			return refuse(OtherBytes, "it has other bytes at or above %s", m.next)
-		}
-		m.next += pg.LSN(held)
-		p = p[held:]
-	}
-	m.bytes = append(m.bytes, p...)
-	m.next += pg.LSN(len(p))
-	m.held.Position.LSN = max(m.held.Position.LSN, m.next)
-	m.held.RecordEnd = m.held.Position.LSN
-	return nil
-}
-
-func (m *memSink) Sync() (pg.LSN, error) {
-	m.mu.Lock()
-	end, onSync := m.held.Position.LSN, m.onSync
-	m.mu.Unlock()
-	if onSync != nil {
-		if err := onSync(); err != nil {
-			return 0, err
-		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.results = append(m.results, end)
-	return end, nil
-}
-
-// end is how far the sink holds.
-func (m *memSink) end() pg.LSN { return m.Held().Position.LSN }

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,7 +17,7 @@ import (
 //	T D C C Z             the same, when there is nothing to stream: a promotion exactly where we ask to begin
 //	W … C                 the server is shut down, and we have acknowledged all
 //	E, W … E              an error, such as a segment that was removed, also after the stream began
-func (s *stream) message(typ byte, body []byte) error {
+func (s *stream) message(ctx context.Context, typ byte, body []byte) error {
 	switch typ {
 	case 'E':
 		return s.serverError(body)
@@ -27,8 +28,7 @@ func (s *stream) message(typ byte, body []byte) error {
 	case starting:
 		switch typ {
 		case 'W':
-			s.begin()
-			return nil
+			return s.begin(ctx)
 		case 'T':
 			s.phase = closing
 			return nil
@@ -53,12 +53,17 @@ func (s *stream) message(typ byte, body []byte) error {
 	return fmt.Errorf("the source sent a message %q that may not come here", typ)
 }
 
-// begin is the source's CopyBoth: it streams.
-func (s *stream) begin() {
+// begin is the source's CopyBoth: it agrees.
+func (s *stream) begin(ctx context.Context) error {
+	r := s.receiver
+	if err := s.entry.admit(ctx, r.sink, &r.cfg.Events); err != nil {
+		return err
+	}
 	s.phase, s.voice.open = copying, true
-	s.receiver.lastPID = s.source.BackendPID
-	s.receiver.tracker.connected(s.source, s.start.TLI)
-	s.receiver.cfg.Events.connected(Connected{Source: s.source, Start: s.start})
+	r.lastPID = s.entry.source.BackendPID
+	r.tracker.connected(s.entry.source, s.entry.at.TLI)
+	r.cfg.Events.connected(Connected{Source: s.entry.source, Start: s.entry.at})
+	return nil
 }
 
 // serverError is an error of the source, which ends the stream.
@@ -73,39 +78,41 @@ func (s *stream) serverError(body []byte) error {
 		return s.missingWAL(err)
 	case err.Code == codeObjectInUse && s.phase == starting:
 		return s.slotInUse(err)
-	case err.Code == codeNotInPrerequisite && s.phase == starting && canReadSlot(s.source.ServerVersion):
+	case err.Code == codeUndefinedObject:
+		return fmt.Errorf("the slot %s was dropped just now (%w)", s.entry.source.Slot.Name, err)
+	case err.Code == codeNotInPrerequisite && s.phase == starting && canReadSlot(s.entry.source.ServerVersion):
 		// Such a slot was seen to be physical, so it was invalidated.
 		s.receiver.invalidated = true
-		return fmt.Errorf("the slot %s was invalidated and is made anew (%w)", s.source.Slot.Name, explainServer(err))
+		return fmt.Errorf("the slot %s was invalidated and is made anew (%w)", s.entry.source.Slot.Name, advise(err))
 	}
-	return fmt.Errorf("START_REPLICATION: %w", explainServer(err))
+	return fmt.Errorf("START_REPLICATION: %w", advise(err))
 }
 
 // missingWAL says what is lost, and what still is there.
 func (s *stream) missingWAL(err *pgconn.PgError) error {
 	why := ""
-	switch s.source.Slot.Made {
+	switch s.entry.source.Slot.Made {
 	case SlotAbsent:
 		why = fmt.Sprintf(" The slot %s, which should have kept it, was not there: somebody dropped it, or the server was restored "+
-			"or promoted without it.", s.source.Slot.Name)
+			"or promoted without it.", s.entry.source.Slot.Name)
 	case SlotInvalidated:
 		why = fmt.Sprintf(" The slot %s, which should have kept it, was invalidated: max_slot_wal_keep_size or "+
-			"idle_replication_slot_timeout on the source is too small.", s.source.Slot.Name)
+			"idle_replication_slot_timeout on the source is too small.", s.entry.source.Slot.Name)
 	}
-	size := s.source.SegmentSize
-	segment := pg.SegmentName(s.start.TLI, size.SegNo(s.received), size)
+	size := s.entry.source.SegmentSize
+	segment := pg.SegmentName(s.entry.at.TLI, size.SegNo(s.received), size)
 	return &MissingWALError{Text: fmt.Sprintf("the source no longer has TLI %s from %s on, segment %s (it says: %s).%s What is "+
 		"kept here, up to there, stays and can be restored; to go on from there would leave a hole. Either copy the missing "+
 		"segments from an archive back into the source's pg_wal, or delete the timeline, create it again and take a new base "+
-		"backup", s.start.TLI, s.received, segment, err.Message, why)}
+		"backup", s.entry.at.TLI, s.received, segment, err.Message, why)}
 }
 
 // slotInUse tells another process of our name from our own last connection, which the source has not yet found dead.
 func (s *stream) slotInUse(err *pgconn.PgError) error {
-	pid := slotUser(err.Message, s.source.Slot.Name)
+	pid := slotUser(err.Message, s.entry.source.Slot.Name)
 	if pid != 0 && pid == s.receiver.lastPID {
 		return fmt.Errorf("the source still serves our last connection (PID %d); it notices by its wal_sender_timeout that "+
 			"that has ended", pid)
 	}
-	return nameTaken(s.source.Slot.Name, err.Message)
+	return nameTaken(s.entry.source.Slot.Name, err.Message)
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/sluicewal/sluice/internal/pg"
 )
 
 // Receiver streams from one source into one sink, session after session. It is made once for a timeline and a conninfo.
@@ -56,7 +54,7 @@ func (r *Receiver) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	src, start, err := r.prepare(ctx, l)
+	e, err := r.prepare(ctx, l)
 	if err != nil {
 		l.close(r.cfg.GoodbyeTimeout)
 		return err
@@ -65,34 +63,29 @@ func (r *Receiver) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return newStream(r, w, src, start).run(ctx)
+	return newStream(r, w, e).run(ctx)
 }
 
-// prepare does all that comes before the stream: who is there, the slot, a new TLI.
-func (r *Receiver) prepare(ctx context.Context, l *link) (Source, pg.Position, error) {
+// prepare finds out who is there, decides, and makes the slot. The sink is only asked.
+func (r *Receiver) prepare(ctx context.Context, l *link) (entry, error) {
 	src, err := l.identify(ctx)
 	if err != nil {
-		return Source{}, pg.Position{}, err
+		return entry{}, err
 	}
 	src.Slot.Name = SlotName(r.cfg.NodeID)
-	start, err := judge(r.sink.Held(), src)
+	held := r.sink.Held()
+	start, err := judge(held, src)
 	if err := r.excuseRecovery(src, err); err != nil {
-		return Source{}, pg.Position{}, err
+		return entry{}, err
 	}
 	if err := l.ensureSlot(ctx, &src, r.invalidated); err != nil {
-		return Source{}, pg.Position{}, err
+		return entry{}, err
 	}
 	r.invalidated = false
 	if src.Slot.Made != "" {
 		r.cfg.Events.slotMade(src.Slot)
 	}
-	if start.LSN == 0 {
-		if err := r.adopt(ctx, src); err != nil {
-			return Source{}, pg.Position{}, err
-		}
-	}
-	at, err := r.follow(ctx, l, src)
-	return src, at, err
+	return l.enter(ctx, held, src, start)
 }
 
 // excuseRecovery gives a source that is in recovery the time of a switchover before that is a refusal.
@@ -109,65 +102,4 @@ func (r *Receiver) excuseRecovery(src Source, judgement error) error {
 		return judgement
 	}
 	return fmt.Errorf("the source is in recovery; for %s that is taken for a switchover", r.cfg.RecoveryGrace)
-}
-
-func (r *Receiver) adopt(ctx context.Context, src Source) error {
-	start := firstPosition(src)
-	if err := r.sink.Adopt(ctx, src, start); err != nil {
-		return fmt.Errorf("begin the timeline at %s: %w", start, err)
-	}
-	r.cfg.Events.adopted(start)
-	return nil
-}
-
-// follow goes over to the source's TLI, as far as what is held reaches: a step for each TLI on the way. It returns where
-// to stream from.
-func (r *Receiver) follow(ctx context.Context, l *link, src Source) (pg.Position, error) {
-	for {
-		held := r.sink.Held()
-		start, err := judge(held, src)
-		if err != nil {
-			return pg.Position{}, err
-		}
-		if !start.Follow {
-			return r.rewind(start)
-		}
-		if err := r.step(ctx, l, held, src, start.TLI); err != nil {
-			return pg.Position{}, err
-		}
-	}
-}
-
-// step leaves the TLI that is held for a child.
-func (r *Receiver) step(ctx context.Context, l *link, held Held, src Source, child pg.TLI) error {
-	history, raw := src.History, src.HistoryRaw
-	if child != src.TLI {
-		var err error
-		if history, raw, err = l.history(ctx, child); err != nil {
-			return err
-		}
-	}
-	from := held.Position.TLI
-	fork, found := history.End(from)
-	if !found {
-		return refuse(Forked, "its histories contradict each other: that of TLI %s contains TLI %s, that of TLI %s does not",
-			src.TLI, from, child)
-	}
-	if err := r.sink.Follow(ctx, history, raw); err != nil {
-		return fmt.Errorf("follow TLI %s to TLI %s at %s: %w", from, child, fork, err)
-	}
-	if now := r.sink.Held().Position.TLI; now != child {
-		return fmt.Errorf("followed TLI %s to TLI %s, but the sink is on TLI %s", from, child, now)
-	}
-	r.cfg.Events.followed(Followed{From: from, To: child, Fork: fork})
-	return nil
-}
-
-// rewind begins the comparison. The sink and judge must mean the same segment.
-func (r *Receiver) rewind(start Start) (pg.Position, error) {
-	at := pg.Position{TLI: start.TLI, LSN: r.sink.Rewind()}
-	if at.LSN != start.LSN {
-		return pg.Position{}, fmt.Errorf("the sink compares from %s, the stream would begin at %s", at.LSN, start.LSN)
-	}
-	return at, nil
 }

@@ -169,24 +169,6 @@ func (r *running) connected() {
 	eventually(r.t, "the receiver streams", func() bool { return r.State().Name == StateConnected })
 }
 
-// empty is a sink that holds nothing.
-func empty() *memSink { return &memSink{diverged: map[pg.TLI]int{}} }
-
-// valid walks all that the sink holds of its newest TLI.
-func (m *memSink) valid(t *testing.T) {
-	t.Helper()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	w := pg.NewWalker(m.held.SegmentSize)
-	w.Reset(m.begin, 0)
-	if err := w.Write(m.bytes); err != nil {
-		t.Errorf("WAL from %s to %s: %v", m.begin, m.held.Position, err)
-	}
-	if w.RecordEnd() == 0 {
-		t.Errorf("no record from %s to %s", m.begin, m.held.Position)
-	}
-}
-
 // refusal waits for a refusal.
 func (r *running) refusal(reason Reason) *RefusedError {
 	r.t.Helper()

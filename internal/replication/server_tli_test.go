@@ -170,7 +170,7 @@ func TestPromotionOnASegmentBorder(t *testing.T) {
 	w, err := l.hijack(r2.cfg.limits())
 	must(t, err)
 	again.Rewind()
-	if err := newStream(r2, w, src, pg.Position{TLI: 1, LSN: border}).run(t.Context()); err != nil {
+	if err := newStream(r2, w, entry{source: src, at: pg.Position{TLI: 1, LSN: border}}).run(t.Context()); err != nil {
 		t.Errorf("the stream ended with: %v", err)
 	}
 }

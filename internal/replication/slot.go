@@ -107,7 +107,7 @@ func (l *link) dropSlot(ctx context.Context, name string) error {
 	case hasCode(err, codeUndefinedObject):
 		return nil
 	case hasCode(err, codeObjectInUse):
-		return nameTaken(name, err.Error())
+		return nameTaken(name, serverMessage(err))
 	}
 	return err
 }

@@ -41,8 +41,7 @@ const (
 // covers all commits that came during the one before. Catching up, turns go on while a sync runs.
 type stream struct {
 	receiver *Receiver
-	source   Source
-	start    pg.Position
+	entry    entry
 	interval time.Duration // the longest time between two status messages
 
 	wire    *wire
@@ -63,9 +62,9 @@ type stream struct {
 	silence time.Duration   // for how long reading has waited in vain
 }
 
-func newStream(r *Receiver, w *wire, src Source, start pg.Position) *stream {
+func newStream(r *Receiver, w *wire, e entry) *stream {
 	s := &stream{
-		receiver: r, source: src, start: start, received: start.LSN, sourceEnd: src.Flush, wire: w,
+		receiver: r, entry: e, received: e.at.LSN, sourceEnd: e.source.Flush, wire: w,
 		// Asked for a sign of life after half of ReceiveTimeout, the source has the other half to give it.
 		interval: min(r.cfg.StatusInterval, r.cfg.ReceiveTimeout/2),
 		syncs:    syncs{sink: r.sink, woken: w.wake},
@@ -93,7 +92,8 @@ func (s *stream) run(ctx context.Context) error {
 
 // loop asks for the stream, and takes turns until the source has no more, or an error.
 func (s *stream) loop(ctx context.Context) error {
-	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.source.Slot.Name, s.start.LSN, s.start.TLI)
+	at := s.entry.at
+	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.entry.source.Slot.Name, at.LSN, at.TLI)
 	if err := s.wire.write(appendQuery(nil, command)); err != nil {
 		return err
 	}
@@ -111,19 +111,19 @@ func (s *stream) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.work(chunk); err != nil {
+	if err := s.work(ctx, chunk); err != nil {
 		return err
 	}
 	return s.report()
 }
 
 // work is the part of a turn in which the disk may keep us.
-func (s *stream) work(chunk []byte) error {
+func (s *stream) work(ctx context.Context, chunk []byte) error {
 	if s.voice.open {
 		s.pulse.arm()
 		defer s.pulse.disarm()
 	}
-	if err := s.take(chunk); err != nil {
+	if err := s.take(ctx, chunk); err != nil {
 		return err
 	}
 	return s.commit()
@@ -150,7 +150,7 @@ func (s *stream) read(ctx context.Context) ([]byte, error) {
 		s.useChunk()
 		return buf[:n], nil // an error would come again
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil, s.quiet(s.readAt.Sub(began))
 	}
 	return nil, fmt.Errorf("read from the source: %w", err)
@@ -205,7 +205,7 @@ func (s *stream) releaseChunk() {
 }
 
 // take works through what was read.
-func (s *stream) take(chunk []byte) error {
+func (s *stream) take(ctx context.Context, chunk []byte) error {
 	for {
 		f, rest, err := s.decoder.next(chunk)
 		if err != nil {
@@ -220,7 +220,7 @@ func (s *stream) take(chunk []byte) error {
 			s.learn(f.sourceEnd)
 			s.replyDue = s.replyDue || f.replyNow
 		case frameMessage:
-			err = s.message(f.typ, f.data)
+			err = s.message(ctx, f.typ, f.data)
 		}
 		if err != nil {
 			return err
@@ -297,7 +297,7 @@ func (s *stream) due() time.Duration {
 // promise is the flush LSN that may be acknowledged: what a sync vouched for, once it is known to be the source's, and only
 // on the TLI that the source is on.
 func (s *stream) promise() pg.LSN {
-	if s.start.TLI != s.source.TLI || !s.receiver.sink.Verified() {
+	if s.entry.at.TLI != s.entry.source.TLI || !s.receiver.sink.Verified() {
 		return 0
 	}
 	return s.syncs.flushed
@@ -312,7 +312,7 @@ func (s *stream) say(flush pg.LSN) error {
 	s.replyDue = false
 	if b := s.syncs.takeSynced(); flush > before && b.bytes > 0 {
 		s.receiver.cfg.Events.acked(Ack{
-			Position: pg.Position{TLI: s.start.TLI, LSN: flush},
+			Position: pg.Position{TLI: s.entry.at.TLI, LSN: flush},
 			Bytes:    b.bytes,
 			Duration: s.voice.spokeAt.Sub(b.readAt),
 		})

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -30,6 +31,7 @@ type syncs struct {
 	pending batch           // appended since the last sync began
 	covered batch           // of the sync that runs beside
 	beside  chan syncResult // holds its one result; nil: none runs
+	helper  sync.WaitGroup  // of its goroutine
 	synced  batch           // made durable, and not taken out yet
 	flushed pg.LSN          // the last result; 0: none yet
 	failed  bool            // the sink has failed: nothing more is asked of it
@@ -67,19 +69,18 @@ func (y *syncs) start() {
 	y.covered, y.pending = y.pending, batch{}
 	beside := make(chan syncResult, 1)
 	y.beside = beside
-	go func() {
+	y.helper.Go(func() {
 		flush, err := y.sink.Sync()
 		beside <- syncResult{flush, err}
 		y.woken()
-	}()
+	})
 }
 
 // collect takes up the result of a sync that has ended, if there is one.
 func (y *syncs) collect() (bool, error) {
 	select {
 	case result := <-y.beside:
-		y.beside = nil
-		return true, y.settle(result)
+		return true, y.ended(result)
 	default:
 		return false, nil
 	}
@@ -90,7 +91,12 @@ func (y *syncs) wait() error {
 	if !y.running() {
 		return nil
 	}
-	result := <-y.beside
+	return y.ended(<-y.beside)
+}
+
+// ended takes up the result of the sync that ran beside.
+func (y *syncs) ended(result syncResult) error {
+	y.helper.Wait() // it has only to wake us yet
 	y.beside = nil
 	return y.settle(result)
 }

@@ -1,0 +1,71 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// entry is what a session is about to do: decided before the stream is asked for, and done with the sink when the source has
+// agreed to it. A second process of our name is refused by the slot at that moment, and must not have moved its sink by then.
+type entry struct {
+	source Source
+	at     pg.Position // the first byte to ask for
+	adopt  bool        // the sink holds nothing yet, and begins at at
+	// child is the TLI to go over to, at its fork; the zero value if the sink stays on its own. Its Fork is where the TLI
+	// that is held is left, which for a child of a child is not the last in History.
+	child struct {
+		history pg.History
+		raw     []byte
+		from    pg.TLI
+		fork    pg.LSN
+	}
+}
+
+// enter makes an entry of what judge decided, with what the source must be asked for it.
+func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (entry, error) {
+	e := entry{source: src, at: pg.Position{TLI: start.TLI, LSN: start.LSN}}
+	if start.LSN == 0 {
+		e.adopt, e.at = true, firstPosition(src)
+		return e, nil
+	}
+	if !start.Follow {
+		return e, nil
+	}
+	child := &e.child
+	child.history, child.raw, child.from = src.History, src.HistoryRaw, held.Position.TLI
+	if start.TLI != src.TLI {
+		var err error
+		if child.history, child.raw, err = l.history(ctx, start.TLI); err != nil {
+			return entry{}, err
+		}
+	}
+	var found bool
+	if child.fork, found = child.history.End(child.from); !found {
+		return entry{}, refuse(Forked, "its histories contradict each other: that of TLI %s contains TLI %s, that of TLI %s does not",
+			src.TLI, child.from, start.TLI)
+	}
+	return e, nil
+}
+
+// admit does with the sink what the entry says, and begins the comparison.
+func (e *entry) admit(ctx context.Context, sink Sink, events *Events) error {
+	switch {
+	case e.adopt:
+		if err := sink.Adopt(ctx, e.source, e.at); err != nil {
+			return fmt.Errorf("begin the timeline at %s: %w", e.at, err)
+		}
+		events.adopted(e.at)
+	case e.child.from != 0:
+		if err := sink.Follow(ctx, e.child.history, e.child.raw); err != nil {
+			return fmt.Errorf("follow TLI %s to TLI %s at %s: %w", e.child.from, e.at.TLI, e.child.fork, err)
+		}
+		events.followed(Followed{From: e.child.from, To: e.at.TLI, Fork: e.child.fork})
+	}
+	// The sink and judge must mean the same segment.
+	if at := (pg.Position{TLI: sink.Held().Position.TLI, LSN: sink.Rewind()}); at != e.at {
+		return fmt.Errorf("the sink compares from %s, the stream begins at %s", at, e.at)
+	}
+	return nil
+}
