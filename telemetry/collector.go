@@ -56,7 +56,7 @@ func newCollector(t *Telemetry, limit int, tiers ...Tier) *collector {
 	c := &collector{
 		source: t.watched, tiers: tiers, limit: limit,
 		failed: func(err error) { t.errors.report("scrape", err) }, walked: t.keepScoped,
-		descs:  map[string]describedMetric{}, labels: map[timeline.ID]*labelCache{}, wakeups: newWakeupTotals(),
+		descs: map[string]describedMetric{}, labels: map[timeline.ID]*labelCache{}, wakeups: newWakeupTotals(),
 	}
 	for _, name := range pulled {
 		if m := metric(name); slices.Contains(tiers, m.Tier) {

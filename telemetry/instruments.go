@@ -2,6 +2,11 @@ package telemetry
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // instruments are the metrics that events are counted in.
@@ -41,7 +46,7 @@ var (
 
 func newInstruments(r *prometheus.Registry) *instruments {
 	f := factory{r}
-	return &instruments{
+	i := &instruments{
 		buildInfo: f.gauge("build_info"),
 
 		activeChanges:     f.counter("active_changes_total").WithLabelValues(),
@@ -74,7 +79,60 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		errors:     f.counter("telemetry_errors_total"),
 		logRecords: f.counter("log_records_total"),
 	}
+	i.initialise()
+	return i
 }
+
+// initialise makes the series of closed lists before anything happens: increase() of a counter that is
+// born with 1 is 0, and the first panic would go unnoticed.
+func (i *instruments) initialise() {
+	for _, outcome := range []string{"acted", "noop"} {
+		i.iterationDuration.WithLabelValues(outcome)
+		for _, reason := range timeline.Reasons() {
+			i.iterations.WithLabelValues(reason.String(), outcome)
+		}
+	}
+	for _, task := range taskNames {
+		i.taskSpawns.WithLabelValues(string(task))
+		i.taskRestarts.WithLabelValues(string(task))
+		i.taskDuration.WithLabelValues(string(task))
+		for _, outcome := range tasks.Outcomes() {
+			i.taskEnds.WithLabelValues(string(task), string(outcome))
+		}
+	}
+	for _, kind := range gateKinds {
+		i.gateCloseDuration.WithLabelValues(kind)
+		each(i.gateCloses.MustCurryWith(prometheus.Labels{"gate": kind}), "complete", "given_up")
+	}
+	for _, misuse := range gate.MisuseKinds() {
+		i.gateMisuse.WithLabelValues(string(misuse))
+	}
+	for _, operation := range operationNames {
+		each(i.operations.MustCurryWith(prometheus.Labels{"operation": operation}), "ok", "error")
+	}
+	for _, reason := range refusals {
+		i.sourceRefused.WithLabelValues(string(reason))
+	}
+	each(i.sourceConnects, "connected", "refused", "missing_wal", "error")
+	each(i.restoreAnswers, "file", "absent", "unknown")
+	each(i.errors, "traces", "scrape")
+	each(i.logRecords, "debug", "info", "warn", "error")
+}
+
+func each(v *prometheus.CounterVec, values ...string) {
+	for _, value := range values {
+		v.WithLabelValues(value)
+	}
+}
+
+// Closed lists of label values.
+var (
+	operationNames = []string{"create", "set", "delete", "seal", "unseal"}
+	refusals       = []replication.Reason{
+		replication.ForeignCluster, replication.Behind, replication.Forked, replication.OtherBytes,
+		replication.InRecovery, replication.NameTaken, replication.Sealed,
+	}
+)
 
 // A factory makes and registers what the catalogue describes.
 type factory struct{ registry *prometheus.Registry }

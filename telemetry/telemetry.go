@@ -115,9 +115,11 @@ func (t *Telemetry) register(cfg Config) {
 		newCollector(t, cfg.TimelineLimit, TierNode, TierVital, TierDetail),
 	)
 	t.all.MustRegister(newCollector(t, noLimit, TierVital, TierDetail))
+	spans := &accounts{}
 	if t.processor != nil {
-		t.registry.MustRegister(&spanCollector{newDesc("telemetry_spans_total"), t.processor.accounts})
+		spans = t.processor.accounts
 	}
+	t.registry.MustRegister(&spanCollector{newDesc("telemetry_spans_total"), spans})
 	t.counts.buildInfo.WithLabelValues(cfg.Version, cfg.Revision, runtime.Version()).Set(1)
 }
 

@@ -371,6 +371,27 @@ func TestEveryAnswerIsAccounted(t *testing.T) {
 	}
 }
 
+func TestRequestsKnowWhatTheyAreAbout(t *testing.T) {
+	about := make(chan string, 1)
+	url, log := serve(t, &fakeNode{err: errors.New("disk on fire")}, api.Config{Events: api.Events{
+		Addressed: func(ctx context.Context, tenant, timeline string) context.Context {
+			about <- tenant + "/" + timeline
+			return ctx
+		},
+	}})
+	for path, want := range map[string]string{main: "acme/main", "/v1/tenants/acme": "acme/", "/v1/tenants/acme/timelines/-": "acme/"} {
+		ask(t, "GET", url+path, "")
+		if got := <-about; got != want {
+			t.Errorf("%s is about %q, want %q", path, got, want)
+		}
+	}
+	ask(t, "GET", url+"/v1/tenants/-", "")
+	ask(t, "GET", url+"/v1/node", "")
+	if len(about) != 0 {
+		t.Errorf("a request about nothing: %s, %s", <-about, log)
+	}
+}
+
 func TestConsoleEscapesAndLoadsNothing(t *testing.T) {
 	lag := int64(3 << 20)
 	n := &fakeNode{

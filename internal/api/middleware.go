@@ -10,6 +10,10 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // matched finds the route before anything else, so that all that follows knows its pattern. A path that
@@ -75,6 +79,17 @@ func isWriteError(p any) bool {
 	err, ok := p.(error)
 	var netErr net.Error
 	return ok && (errors.As(err, &netErr) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
+}
+
+// addressed marks a request's context as work for its tenant and timeline, where the path has valid names.
+func (s *Server) addressed(hc huma.Context, next func(huma.Context)) {
+	tenant, err := timeline.ParseTenantID(hc.Param("t"))
+	if s.cfg.Events.Addressed == nil || err != nil {
+		next(hc)
+		return
+	}
+	id, _ := timeline.NewID(string(tenant), hc.Param("l")) // empty where there is no valid name
+	next(huma.WithContext(hc, s.cfg.Events.Addressed(hc.Context(), string(tenant), id.Name)))
 }
 
 // accounted bounds how long a client may take to read, and tells how each request was answered.

@@ -31,6 +31,9 @@ type Config struct {
 
 // Events tells what happens in a Server. Every field may be nil.
 type Events struct {
+	// Addressed is called before a request about a tenant and, unless it is empty, a timeline is
+	// handled; what it returns is the request's context from there on.
+	Addressed func(ctx context.Context, tenant, timeline string) context.Context
 	// Answered is called once for each request, when its answer was written. Route is the pattern that
 	// matched, such as "/v1/tenants/{t}", and empty when none did; ctx has the request's span.
 	Answered func(ctx context.Context, route, method string, status int, took time.Duration)
@@ -67,6 +70,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 func (s *Server) routes() {
 	api := humago.New(s.mux, humaConfig(s.node.Info().Version))
+	api.UseMiddleware(s.addressed)
 	s.systemRoutes(api)
 	s.tenantRoutes(api)
 	s.timelineRoutes(api)

@@ -1,0 +1,267 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/internal/wal"
+)
+
+// everything has each event happen once, as a node would have it.
+func everything(t *testing.T, tel *Telemetry) {
+	t.Helper()
+	ctx := t.Context()
+	m, k := tel.ManagerEvents(acme), tel.TaskEvents(acme)
+	plan := manager.Plan{
+		Tasks: []manager.Decision{{Task: manager.Receive, Action: manager.Start, Why: manager.WhySourceSet}}, ActiveChanged: true, Save: true,
+	}
+	reasons := timeline.WakeReasons(0).With(timeline.ReasonRequest)
+	turn := m.Planned(ctx, manager.Planned{Reasons: reasons, Began: time.Now(), Plan: plan})
+	taskCtx := k.Started(turn, tasks.Start{Name: manager.Receive, Attempt: 2})
+	m.ActiveChanged(turn, manager.ActiveChange{Active: true})
+	m.SaveFailed(turn, manager.SaveFailure{Err: errors.New("EIO"), InARow: 1})
+	m.Panicked(turn, manager.Panic{Err: &tasks.PanicError{Value: "boom", Stack: []byte("stack")}})
+	m.Iterated(turn, manager.Iteration{Reasons: reasons, Acted: true, Duration: time.Millisecond})
+
+	at := pg.Position{TLI: 3, LSN: 0x16B3748}
+	w, r := tel.WALEvents(acme), tel.ReplicationEvents(acme)
+	r.SlotMade(replication.Slot{Name: "sluice_a"})
+	r.Adopted(at)
+	r.Connected(replication.Connected{Source: replication.Source{ServerVersion: 150018}, Start: at})
+	w.Synced(wal.SyncInfo{Flush: at, Bytes: 8192, Duration: time.Second})
+	r.Acked(replication.Ack{Position: at, Bytes: 8192, Duration: time.Second})
+	w.Synced(wal.SyncInfo{Flush: at, Duration: time.Millisecond, Err: errors.New("EIO")})
+	w.Poisoned(&wal.Poison{Err: errors.New("EIO"), Vouched: at})
+	w.Recovered(at)
+	w.SegmentComplete(3, 1)
+	w.Diverged(wal.Diverged{TLI: 2})
+	w.Removed(2, 1<<24)
+	r.Followed(replication.Followed{From: 2, To: 3, Fork: 1})
+	refused := &replication.RefusedError{Reason: replication.Forked, Text: "it went its own way"}
+	r.Refused(refused)
+	k.Ended(taskCtx, tasks.End{Name: manager.Receive, Outcome: tasks.Failed, Err: refused, Ran: time.Second})
+
+	g := tel.GateEvents()
+	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
+	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request"})
+	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request", Refused: true})
+	held := GateTrace(reqCtx)
+	g.Left(gate.Exit{Kind: "timeline", Name: "acme/main", Holder: "request", Since: time.Now().Add(-time.Minute), Held: time.Minute, Trace: held})
+	g.Misused(gate.Misuse{Kind: "timeline", Misuse: gate.LeftTwice})
+	closing := g.CloseStarted(ctx, gate.CloseStart{Kind: "timeline", Name: "acme/main"})
+	g.CloseWaiting(closing, gate.CloseWait{Kind: "timeline", Name: "acme/main", Waited: time.Minute, Holders: []gate.HolderInfo{{Name: "request", Since: time.Now(), Trace: held}}})
+	g.CloseEnded(closing, gate.CloseEnd{Kind: "timeline", Name: "acme/main", Waited: time.Minute})
+	tel.HTTPAnswered(reqCtx, "/v1/tenants/{t}", "GET", 200, time.Millisecond)
+	span.End()
+	tel.WALAnswered("absent")
+
+	for _, name := range operationNames {
+		_, end := tel.Operation(ctx, name, acme)
+		end(errors.New("failed"))
+	}
+	stopping, end := tel.NodeShutdown(ctx, "signal")
+	stage, endStage := tel.ShutdownStage(stopping, "tenants", time.Second)
+	tel.StageWaits(stage, "tenants")
+	endStage(nil)
+	end(nil)
+}
+
+// families gathers both endpoints.
+func families(t *testing.T, tel *Telemetry) map[string]*dto.MetricFamily {
+	t.Helper()
+	all := map[string]*dto.MetricFamily{}
+	for _, g := range []interface {
+		Gather() ([]*dto.MetricFamily, error)
+	}{tel.registry, tel.all} {
+		fs, err := g.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range fs {
+			if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
+				continue
+			}
+			if old, ok := all[f.GetName()]; ok {
+				old.Metric = append(old.Metric, f.Metric...)
+				continue
+			}
+			all[f.GetName()] = f
+		}
+	}
+	return all
+}
+
+func TestCatalogueIsWhatIsGathered(t *testing.T) {
+	tel, _ := start(t, Config{TimelineLimit: 10})
+	tel.Watch(busySource())
+	everything(t, tel)
+	got := families(t, tel)
+	for _, m := range Catalog().Metrics {
+		f, ok := got[m.Name]
+		if !ok {
+			t.Errorf("%s is declared and not there", m.Name)
+			continue
+		}
+		delete(got, m.Name)
+		checkFamily(t, m, f)
+	}
+	for name := range got {
+		t.Errorf("%s is there and not declared", name)
+	}
+}
+
+func checkFamily(t *testing.T, m Metric, f *dto.MetricFamily) {
+	t.Helper()
+	if kind := strings.ToLower(f.GetType().String()); kind != string(m.Kind) {
+		t.Errorf("%s is a %s, declared as a %s", m.Name, kind, m.Kind)
+	}
+	if (m.Kind == Counter) != strings.HasSuffix(m.Name, "_total") {
+		t.Errorf("%s: counters, and they alone, end in _total", m.Name)
+	}
+	if m.Unit != "" && !strings.Contains(m.Name, "_"+m.Unit) {
+		t.Errorf("%s does not name its unit, %s", m.Name, m.Unit)
+	}
+	want := slices.Sorted(slices.Values(m.Labels))
+	for _, series := range f.Metric {
+		var labels []string
+		for _, l := range series.Label {
+			labels = append(labels, l.GetName())
+			if forbidden.MatchString(l.GetValue()) {
+				t.Errorf("%s has the label %s=%q", m.Name, l.GetName(), l.GetValue())
+			}
+		}
+		if !slices.Equal(labels, want) {
+			t.Errorf("%s has the labels %v, declared are %v", m.Name, labels, want)
+		}
+		if h := series.Histogram; m.Kind == Histogram && (len(h.Bucket) == 0 || h.Schema == nil) {
+			t.Errorf("%s is not classic and native at once", m.Name)
+		}
+	}
+}
+
+// forbidden matches LSNs, addresses and ids of traces.
+var forbidden = regexp.MustCompile(`^[0-9A-F]+/[0-9A-F]+$|:\d+$|^[0-9a-f]{16,}$`)
+
+func TestSpansAreDeclared(t *testing.T) {
+	s := newSink(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 0, SampleRatioSet: true})
+	everything(t, tel)
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	attributes, links := map[string]map[string]bool{}, map[string]bool{}
+	for _, span := range s.spans {
+		if attributes[span.Name] == nil {
+			attributes[span.Name] = map[string]bool{}
+		}
+		for _, a := range span.Attributes {
+			attributes[span.Name][a.Key] = true
+		}
+		links[span.Name] = links[span.Name] || len(span.Links) > 0
+	}
+	delete(attributes, "GET /x") // the request's own
+	for _, declared := range Catalog().Spans {
+		got, ok := attributes[declared.Name]
+		if !ok {
+			t.Errorf("span %s is declared and was not exported, at a ratio of 0", declared.Name)
+			continue
+		}
+		delete(attributes, declared.Name)
+		for _, implied := range []string{"tenant", "timeline", string(sampleKey)} {
+			delete(got, implied)
+		}
+		if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, slices.Sorted(slices.Values(declared.Attributes))) {
+			t.Errorf("span %s has the attributes %v, declared are %v", declared.Name, names, declared.Attributes)
+		}
+		if links[declared.Name] != (declared.Links != "") {
+			t.Errorf("span %s has links: %v, declared: %q", declared.Name, links[declared.Name], declared.Links)
+		}
+	}
+	for name := range attributes {
+		t.Errorf("span %s was exported and is not declared", name)
+	}
+}
+
+func TestDocumentIsFresh(t *testing.T) {
+	got, err := os.ReadFile("../docs/telemetry.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != string(Catalog().Markdown()) {
+		t.Error("docs/telemetry.md is not what the catalogue says: run go generate ./telemetry")
+	}
+}
+
+func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
+	s := newSink(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	k := tel.TaskEvents(acme)
+	parent, span := tel.Tracer().Start(t.Context(), "manager.iteration")
+	ctx := k.Started(parent, tasks.Start{Name: manager.Remove, Attempt: 1})
+	_, work := tel.Tracer().Start(ctx, "segment.remove")
+	work.End()
+	k.Ended(ctx, tasks.End{Name: manager.Remove, Outcome: tasks.Done})
+	span.End()
+	if err := tel.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	traces := map[string]string{}
+	var spawn, linked string
+	for _, sp := range s.spans {
+		traces[sp.Name] = string(sp.TraceId)
+		if sp.Name == "task.spawn" {
+			spawn = string(sp.SpanId)
+		}
+		for _, l := range sp.Links {
+			linked = string(l.SpanId)
+		}
+	}
+	if traces["task.spawn"] != traces["manager.iteration"] {
+		t.Error("the start is not in the iteration's trace")
+	}
+	if traces["segment.remove"] == traces["task.spawn"] || traces["task.end"] == traces["task.spawn"] {
+		t.Error("the work, or the end, is in the trace of the start")
+	}
+	if linked == "" || linked != spawn {
+		t.Error("the end is not linked to the start")
+	}
+}
+
+func TestAcknowledgementPointsToItsSync(t *testing.T) {
+	s := newSink(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	at := pg.Position{TLI: 1, LSN: 0x2000000}
+	tel.WALEvents(acme).Synced(wal.SyncInfo{Flush: at, Bytes: 100, Duration: time.Millisecond})
+	tel.ReplicationEvents(acme).Acked(replication.Ack{Position: at, Bytes: 100, Duration: 2 * time.Millisecond})
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var exemplar string
+	for _, b := range families(t, tel)["sluice_wal_ack_duration_seconds"].Metric[0].Histogram.Bucket {
+		for _, l := range b.GetExemplar().GetLabel() {
+			exemplar = l.GetValue()
+		}
+	}
+	if len(s.spans) != 1 || s.spans[0].Name != "wal.fsync" {
+		t.Fatalf("spans: %v", s.spans)
+	}
+	if want := trace.TraceID(s.spans[0].TraceId).String(); exemplar != want {
+		t.Errorf("the exemplar points to %q, the sync is %q", exemplar, want)
+	}
+}
