@@ -120,10 +120,12 @@ func (l *Log) appendSome(p []byte) (n int, err error) {
 	off := l.size.Offset(l.next)
 	p = p[:min(int64(len(p)), int64(l.size)-off)]
 	n, invalid := l.accept(p)
-	if _, err := s.file.WriteAt(p[:n], off); err != nil {
-		return 0, l.poison(fmt.Errorf("write segment %s: %w", l.name(s.id), err))
+	if n > 0 {
+		if _, err := s.file.WriteAt(p[:n], off); err != nil {
+			return 0, l.poison(fmt.Errorf("write segment %s: %w", l.name(s.id), err))
+		}
+		l.advance(s, n)
 	}
-	l.advance(s, n)
 	return n, invalid
 }
 
@@ -137,11 +139,15 @@ func (l *Log) accept(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// acceptBelow walks what is below the record or the page that is not valid.
+// acceptBelow walks what is below the record or the page that is not valid. If that record began in an earlier segment, no
+// comparison will tell whether its half that is held was damaged on the way: it is dropped, to come again.
 func (l *Log) acceptBelow(p []byte, err error) (n int, _ error) {
 	var bad *pg.RecordError
 	if !errors.As(err, &bad) {
 		return 0, err
+	}
+	if end := l.walker.RecordEnd(); end != 0 && bad.LSN < l.size.StartOf(l.next) {
+		return 0, errors.Join(err, l.dropFrom(end))
 	}
 	if bad.LSN <= l.next || bad.LSN-l.next > pg.LSN(len(p)) {
 		return 0, err

@@ -14,19 +14,24 @@ var zeros [chunkBytes]byte
 
 // create makes a segment full of zeros under a temporary name, durable but for the name. Filled, not only made long: a sync of
 // what is later written into it then has no allocation to journal. When it fails, nothing stays.
-func (d disk) create(temp string) (File, error) {
+func (d disk) create(temp string) error {
+	err := d.createFilled(temp)
+	if err != nil {
+		return errors.Join(fmt.Errorf("make segment: %w", err), removeIfThere(d.fs, d.path(temp)))
+	}
+	return nil
+}
+
+func (d disk) createFilled(temp string) (err error) {
 	f, err := d.fs.Create(d.path(temp))
 	if err != nil {
-		return nil, fmt.Errorf("make segment: %w", err)
+		return err
 	}
-	err = d.fill(f, 0)
-	if err == nil {
-		err = f.Sync()
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := d.fill(f, 0); err != nil {
+		return err
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make segment: %w", err), f.Close(), removeIfThere(d.fs, d.path(temp)))
-	}
-	return f, nil
+	return f.Sync()
 }
 
 // fill writes zeros from an offset to the segment's end.

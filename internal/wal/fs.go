@@ -88,18 +88,20 @@ func (OSFS) Remove(name string) error { return os.Remove(name) }
 // RemoveAll implements FS.
 func (OSFS) RemoveAll(name string) error { return os.RemoveAll(name) }
 
-// MkdirAll implements FS.
+// MkdirAll implements FS. The lowest directory that is there already may have been made by a process that was killed before it
+// synced the name, so that is done again.
 func (f OSFS) MkdirAll(name string) error {
-	err := os.Mkdir(name, dirPerm)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
 	parent := filepath.Dir(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := f.MkdirAll(parent); err != nil {
-			return err
+	err := os.Mkdir(name, dirPerm)
+	switch {
+	case err == nil:
+		err = f.SyncDir(filepath.Dir(parent))
+	case errors.Is(err, fs.ErrExist):
+		err = nil
+	case errors.Is(err, fs.ErrNotExist):
+		if err = f.MkdirAll(parent); err == nil {
+			err = os.Mkdir(name, dirPerm)
 		}
-		err = os.Mkdir(name, dirPerm)
 	}
 	if err != nil {
 		return err

@@ -14,8 +14,7 @@ const spareName = "next" + tempSuffix
 // spare is a segment's file that is being made, or is ready.
 type spare struct {
 	done chan struct{} // closed when the goroutine has ended
-	file File          // valid once done is closed; nil if err is not
-	err  error
+	err  error         // valid once done is closed
 }
 
 // prepare begins to make the next segment's file, so that a writer at a segment's end does not wait for a disk to take a whole
@@ -24,7 +23,7 @@ func (l *Log) prepare() *spare {
 	s := &spare{done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		s.file, s.err = l.create(spareName)
+		s.err = l.create(spareName)
 	}()
 	return s
 }
@@ -37,19 +36,19 @@ func (l *Log) discard(s *spare) error {
 	if <-s.done; s.err != nil {
 		return nil // it left nothing, and nobody needs it
 	}
-	return errors.Join(s.file.Close(), removeIfThere(l.fs, l.path(spareName)))
+	return removeIfThere(l.fs, l.path(spareName))
 }
 
-// takeSpare returns a segment's file under its temporary name: the one that was prepared, or one that is made now. What made
-// preparing it fail, a full disk say, may have passed.
-func (l *Log) takeSpare() (File, error) {
+// needSpare sees to it that a file is there under the temporary name: the one that was prepared, or one that is made now. What
+// made preparing it fail, a full disk say, may have passed.
+func (l *Log) needSpare() error {
 	l.mu.Lock()
 	s := l.spare
 	l.spare = nil
 	l.mu.Unlock()
 	if s != nil {
 		if <-s.done; s.err == nil {
-			return s.file, nil
+			return nil
 		}
 	}
 	return l.create(spareName)
@@ -61,15 +60,18 @@ func (l *Log) segmentAt(lsn pg.LSN) (*segment, error) {
 	if l.open != nil { // the writer alone changes it
 		return l.open, nil
 	}
-	s := &segment{id: segmentID{l.tip.Load().tli(), l.size.SegNo(lsn)}}
-	var err error
-	if s.file, err = l.takeSpare(); err != nil {
+	if err := l.needSpare(); err != nil {
 		return nil, err
 	}
+	s := &segment{id: segmentID{l.tip.Load().tli(), l.size.SegNo(lsn)}}
 	name := l.partialName(s.id)
-	if err := l.rename(spareName, name); err != nil {
+	err := l.rename(spareName, name)
+	if err == nil {
+		s.file, err = l.fs.OpenRW(l.path(name))
+	}
+	if err != nil {
 		err = fmt.Errorf("make segment %s: %w", name, err)
-		return nil, errors.Join(err, s.file.Close(), removeIfThere(l.fs, l.path(spareName)), removeIfThere(l.fs, l.path(name)))
+		return nil, errors.Join(err, removeIfThere(l.fs, l.path(spareName)), removeIfThere(l.fs, l.path(name)))
 	}
 	l.counters.segments.Add(1)
 	l.counters.localBytes.Add(int64(l.size))

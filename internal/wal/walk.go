@@ -10,7 +10,7 @@ import (
 )
 
 // chunkBytes is how much is read or written at once where files are gone through.
-const chunkBytes = 1 << 20
+const chunkBytes = 256 << 10
 
 // forever is an LSN that no WAL reaches.
 const forever = pg.LSN(math.MaxUint64)

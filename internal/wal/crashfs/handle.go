@@ -28,8 +28,8 @@ func (h *handle) do(op string, mutates bool, run func(failed bool) error) error 
 // ReadAt implements wal.File.
 func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
 	err = h.do("ReadAt", false, func(failed bool) error {
-		if !failed && off < int64(len(h.node.data)) {
-			n = copy(p, h.node.data[off:])
+		if !failed {
+			n = h.node.read(p, off)
 		}
 		return nil
 	})
@@ -72,7 +72,7 @@ func (h *handle) sync(op string) error {
 // Size implements wal.File.
 func (h *handle) Size() (size int64, err error) {
 	err = h.do("Size", false, func(bool) error {
-		size = int64(len(h.node.data))
+		size = h.node.data.size
 		return nil
 	})
 	return size, err

@@ -1,6 +1,7 @@
 package crashfs
 
 import (
+	"bytes"
 	"io/fs"
 	"maps"
 	"slices"
@@ -10,6 +11,16 @@ import (
 // pageSize is what reaches the disk at once, or not at all.
 const pageSize = 4096
 
+// page is a page's bytes. One that has been saved is not written to any more, so that it can be shared; nil is all zeros. That
+// makes files full of zeros, and copies of whole file systems, cheap enough to try every crash.
+type page *[pageSize]byte
+
+// content is a file's bytes at some time.
+type content struct {
+	pages []page // never fewer than size needs
+	size  int64
+}
+
 // node is a file or a directory, as it is now and as a crash would leave it.
 type node struct {
 	isDir bool
@@ -17,9 +28,9 @@ type node struct {
 	names      map[string]*node // of a directory
 	savedNames map[string]*node
 
-	data  []byte             // of a file
-	saved []byte             // never longer than the file once was
-	dirty map[int64]struct{} // pages that differ, or may, and are still to be saved
+	data  content // of a file
+	saved content
+	dirty map[int64]struct{} // pages written to since they were last saved, or lost
 }
 
 func newDir() *node {
@@ -36,57 +47,88 @@ func (n *node) write(p []byte, off int64) {
 	if len(p) == 0 {
 		return
 	}
-	end := off + int64(len(p))
-	n.data = grow(n.data, end)
-	copy(n.data[off:], p)
-	for page := off / pageSize; page <= (end-1)/pageSize; page++ {
-		n.dirty[page] = struct{}{}
+	n.data.grow(off + int64(len(p)))
+	for len(p) > 0 {
+		i, from := off/pageSize, off%pageSize
+		count := copy(n.writable(i)[from:], p)
+		if count == pageSize && isZero(p[:count]) {
+			n.data.pages[i] = nil
+		}
+		n.dirty[i] = struct{}{}
+		p, off = p[count:], off+int64(count)
 	}
 }
 
-// save makes dirty pages durable, all of them or those that keep wants, and with them the length that they need.
+// writable returns a page that nothing else shares.
+func (n *node) writable(i int64) page {
+	if _, dirty := n.dirty[i]; dirty && n.data.pages[i] != nil {
+		return n.data.pages[i]
+	}
+	fresh := new([pageSize]byte)
+	if old := n.data.pages[i]; old != nil {
+		*fresh = *old
+	}
+	n.data.pages[i] = fresh
+	return fresh
+}
+
+func (n *node) read(p []byte, off int64) int {
+	count := 0
+	for count < len(p) && off < n.data.size {
+		from := off % pageSize
+		part := p[count:min(len(p), count+int(min(pageSize-from, n.data.size-off)))]
+		if stored := n.data.pages[off/pageSize]; stored != nil {
+			copy(part, stored[from:])
+		} else {
+			clear(part)
+		}
+		count, off = count+len(part), off+int64(len(part))
+	}
+	return count
+}
+
+// empty is O_TRUNC.
+func (n *node) empty() {
+	n.data = content{}
+	clear(n.dirty)
+}
+
+// save makes those dirty pages durable that keep wants, and with them the length that they need.
 func (n *node) save(keep func() bool) {
-	for _, page := range slices.Sorted(maps.Keys(n.dirty)) {
-		if !keep() {
-			continue
+	for _, i := range slices.Sorted(maps.Keys(n.dirty)) {
+		if keep() {
+			n.saved.grow(min((i+1)*pageSize, n.data.size))
+			n.saved.pages[i] = n.data.pages[i]
 		}
-		from, to := page*pageSize, min((page+1)*pageSize, int64(len(n.data)))
-		if from >= to {
-			continue
-		}
-		n.saved = grow(n.saved, to)
-		copy(n.saved[from:to], n.data[from:to])
 	}
 }
 
 func always() bool { return true }
 
-// sync makes everything durable, the length too.
+// sync makes all dirty pages durable, and the length. Pages that an earlier sync lost are not dirty.
 func (n *node) sync() {
 	n.save(always)
-	n.saved = grow(n.saved, int64(len(n.data)))[:len(n.data)]
+	n.saved.grow(n.data.size)
+	n.saved.size = n.data.size
+	n.saved.pages = n.saved.pages[:len(n.data.pages)]
 	clear(n.dirty)
 }
 
 // lose is a sync that failed: nothing is saved, and nothing is to be saved any more.
 func (n *node) lose(drop bool) {
 	if drop {
-		for page := range n.dirty {
-			n.revert(page)
+		for i := range n.dirty {
+			n.revert(i)
 		}
 	}
 	clear(n.dirty)
 }
 
 // revert shows what is on disk again.
-func (n *node) revert(page int64) {
-	from, to := page*pageSize, min((page+1)*pageSize, int64(len(n.data)))
-	if from >= to {
-		return
-	}
-	clear(n.data[from:to])
-	if from < int64(len(n.saved)) {
-		copy(n.data[from:to], n.saved[from:])
+func (n *node) revert(i int64) {
+	n.data.pages[i] = nil
+	if i < int64(len(n.saved.pages)) {
+		n.data.pages[i] = n.saved.pages[i]
 	}
 }
 
@@ -100,8 +142,8 @@ func (n *node) afterCrash(seen map[*node]*node) *node {
 		c = newDir()
 	}
 	seen[n] = c
-	c.data = append([]byte(nil), n.saved...)
-	c.saved = append([]byte(nil), n.saved...)
+	c.data = content{pages: slices.Clone(n.saved.pages), size: n.saved.size}
+	c.saved = content{pages: slices.Clone(n.saved.pages), size: n.saved.size}
 	for name, child := range n.savedNames {
 		c.names[name] = child.afterCrash(seen)
 	}
@@ -109,18 +151,19 @@ func (n *node) afterCrash(seen map[*node]*node) *node {
 	return c
 }
 
-func grow(b []byte, size int64) []byte {
-	if int64(len(b)) >= size {
-		return b
+func (c *content) grow(size int64) {
+	if size <= c.size {
+		return
 	}
-	if int64(cap(b)) >= size {
-		old := len(b)
-		b = b[:size]
-		clear(b[old:])
-		return b
+	c.size = size
+	for int64(len(c.pages))*pageSize < size {
+		c.pages = append(c.pages, nil)
 	}
-	return append(make([]byte, 0, size), b...)[:size]
 }
+
+var zeroPage [pageSize]byte
+
+func isZero(p []byte) bool { return bytes.Equal(p, zeroPage[:len(p)]) }
 
 // info describes a node at one moment.
 type info struct {
@@ -130,7 +173,7 @@ type info struct {
 }
 
 func (n *node) info(name string) info {
-	return info{name: name, size: int64(len(n.data)), isDir: n.isDir}
+	return info{name: name, size: n.data.size, isDir: n.isDir}
 }
 
 func (i info) Name() string       { return i.name }

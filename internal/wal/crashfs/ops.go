@@ -1,6 +1,7 @@
 package crashfs
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ func (f *FS) Create(name string) (wal.File, error) {
 		case found && n.isDir:
 			return syscall.EISDIR
 		case found:
-			n.data, n.dirty = nil, map[int64]struct{}{}
+			n.empty()
 		default:
 			n = newFile()
 			f.editLocked(change{{dir, base, n}})
@@ -141,38 +142,41 @@ func (f *FS) has(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, err := f.lookupLocked(name)
-	return err == nil || f.crashed
+	return err == nil
 }
 
-// MkdirAll implements wal.FS: each directory is two operations, Mkdir and SyncDir.
+// MkdirAll implements wal.FS as wal.OSFS does. Each operation in it counts.
 func (f *FS) MkdirAll(name string) error {
-	if f.has(name) && !f.hasCrashed() {
-		return nil
-	}
 	parent := filepath.Dir(name)
-	if parent != name {
-		if err := f.MkdirAll(parent); err != nil {
-			return err
+	err := f.mkdir(name)
+	switch {
+	case err == nil:
+		err = f.SyncDir(filepath.Dir(parent))
+	case errors.Is(err, fs.ErrExist):
+		err = nil
+	case errors.Is(err, fs.ErrNotExist):
+		if err = f.MkdirAll(parent); err == nil {
+			err = f.mkdir(name)
 		}
 	}
-	err := f.do(Op{Name: "Mkdir", Path: name, Mutates: true}, func(failed bool) error {
-		dir, base, err := f.parentLocked(name)
-		if err != nil || failed {
-			return err
-		}
-		f.editLocked(change{{dir, base, newDir()}})
-		return nil
-	})
 	if err != nil {
 		return err
 	}
 	return f.SyncDir(parent)
 }
 
-func (f *FS) hasCrashed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.crashed
+func (f *FS) mkdir(name string) error {
+	return f.do(Op{Name: "Mkdir", Path: name, Mutates: true}, func(failed bool) error {
+		dir, base, err := f.parentLocked(name)
+		if err != nil || failed {
+			return err
+		}
+		if _, taken := dir.names[base]; taken {
+			return fs.ErrExist
+		}
+		f.editLocked(change{{dir, base, newDir()}})
+		return nil
+	})
 }
 
 // SyncDir implements wal.FS.

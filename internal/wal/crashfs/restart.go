@@ -10,8 +10,8 @@ import (
 type Survivors struct {
 	// Seed chooses among pages and changes of names; each has an even chance. Zero: nothing survives.
 	Seed uint64
-	// All lets everything survive, as when the process was killed and the machine went on.
-	All bool
+	// Killed is for a process that died on a machine that goes on: all is there, and no more of it durable than before.
+	Killed bool
 }
 
 // Restart returns the file system as it is found after a crash at this moment. The old one fails from now on.
@@ -19,6 +19,12 @@ func (f *FS) Restart(s Survivors) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.crashed = true
+	next := New()
+	next.drop = f.drop
+	if s.Killed {
+		next.root, next.pending = f.root, f.pending
+		return next
+	}
 	keep := s.chooser()
 	for _, c := range f.pending {
 		if !keep() {
@@ -28,18 +34,12 @@ func (f *FS) Restart(s Survivors) *FS {
 			e.apply((*node).durable)
 		}
 	}
-	f.pending = nil
-	next := New()
-	next.drop = f.drop
 	saveDirty(f.root, keep, map[*node]bool{})
 	next.root = f.root.afterCrash(map[*node]*node{})
 	return next
 }
 
 func (s Survivors) chooser() func() bool {
-	if s.All {
-		return always
-	}
 	if s.Seed == 0 {
 		return func() bool { return false }
 	}
