@@ -39,25 +39,34 @@ func (t *Timeline) Held() Held {
 }
 
 // BeginReceive lets one receiver in, and returns how it says that it has ended.
-// From here on the log may change, so that the mark of a clean close is taken
-// back first. It fails with ErrSealing while a seal is decided, so that nothing
-// is acknowledged that the seal's end does not know.
+// It fails with ErrSealing while a seal is decided, so that nothing is
+// acknowledged that the seal's end does not know.
 func (t *Timeline) BeginReceive() (end func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.sealing > 0 {
 		return nil, ErrSealing
 	}
-	if t.receiving != nil {
+	end, busy := t.enterLogLocked()
+	if busy != nil {
 		return nil, fmt.Errorf("timeline %s: a receiver runs already", t.id)
 	}
+	return end, nil
+}
+
+// enterLogLocked makes the caller the log's one writer until it calls leave.
+// Where there is one, busy is closed when that has left.
+func (t *Timeline) enterLogLocked() (leave func(), busy <-chan struct{}) {
+	if t.writing != nil {
+		return nil, t.writing
+	}
 	done := make(chan struct{})
-	t.receiving = done
+	t.writing = done
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		close(done)
-		t.receiving = nil
+		t.writing = nil
 	}, nil
 }
 

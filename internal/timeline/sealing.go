@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/sluicewal/sluice/internal/pg"
-	"github.com/sluicewal/sluice/internal/wal"
 )
 
 // SealResult is what a seal answers.
@@ -28,25 +27,24 @@ func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, e
 	if l == nil {
 		return SealResult{}, ErrEmpty
 	}
-	if err := t.stopReceiving(ctx); err != nil {
-		return SealResult{}, err
-	}
-	defer t.endSealing()
-	tli := l.Position().TLI
-	c := t.Control()
-	if seal, ok := c.SealOf(tli); ok {
-		return SealResult{Seal: seal, Warning: sealWarning(seal, c.QuorumOf(tli))}, nil
-	}
-	q := c.QuorumOf(tli)
-	if err := q.SealableAlone(t.cfg.NodeID); err != nil && !acceptDataLoss {
-		return SealResult{}, &UnsealableError{TLI: tli, Err: err}
-	}
-	seal, err := t.decide(ctx, tli, acceptDataLoss)
+	end, err := t.replaceReceiver(ctx)
 	if err != nil {
 		return SealResult{}, err
 	}
-	t.wake.Ring(ReasonRequest)
-	return SealResult{Seal: seal, Warning: sealWarning(seal, q)}, nil
+	defer end()
+	tli := l.Position().TLI
+	if seal, ok := t.Control().SealOf(tli); ok {
+		return SealResult{Seal: seal, Warning: t.Control().sealWarning(seal)}, nil
+	}
+	alone := t.Control().QuorumOf(tli).SealableAlone(t.cfg.NodeID)
+	if alone != nil && !acceptDataLoss {
+		return SealResult{}, &UnsealableError{TLI: tli, Err: alone}
+	}
+	seal, err := t.decide(ctx, tli, alone != nil)
+	if err != nil {
+		return SealResult{}, fmt.Errorf("seal TLI %d: %w", tli, err)
+	}
+	return SealResult{Seal: seal, Warning: t.Control().sealWarning(seal)}, nil
 }
 
 // UnsealableError says that this node's word is not enough to seal a TLI.
@@ -61,63 +59,83 @@ func (e *UnsealableError) Error() string { return fmt.Sprintf("cannot seal TLI %
 // Unwrap returns why.
 func (e *UnsealableError) Unwrap() error { return e.Err }
 
-func sealWarning(s Seal, q Quorum) string {
+func (c Control) sealWarning(s Seal) string {
+	q, read := quorumOf(c.Quorums, s.TLI)
 	switch {
 	case s.DataLossAccepted:
 		return "sealed with --accept-data-loss: commits that other standbys acknowledged may be missing"
+	case !read:
+		return "the source's synchronous_standby_names were never read on this TLI: commits may be missing"
 	case !q.Synchronous:
 		return "the source's synchronous_standby_names did not name this node: commits may be missing"
 	}
 	return ""
 }
 
-// decide makes the end durable. The receiver is away: what it appended is
-// synced, or is not counted. Behind pg_switch_wal the end is the segment's, as a
-// promoted server has it.
+// decide makes the end durable.
 func (t *Timeline) decide(ctx context.Context, tli pg.TLI, accepted bool) (Seal, error) {
-	if err := t.Log().FillSwitched(); err != nil && !errors.Is(err, wal.ErrPoisoned) {
-		return Seal{}, fmt.Errorf("seal TLI %d: %w", tli, err)
+	if err := t.unclean(ctx); err != nil {
+		return Seal{}, err
 	}
-	seal := Seal{TLI: tli, End: t.Log().Stats().CommitEnd, At: t.cfg.now().UTC(), DataLossAccepted: accepted}
-	if seal.End == 0 {
-		return Seal{}, fmt.Errorf("seal TLI %d: no complete record is held: %w", tli, ErrEmpty)
+	end, err := t.finalEnd()
+	if err != nil {
+		return Seal{}, err
 	}
-	err := t.update(ctx, func(c *Control) error {
+	seal := Seal{TLI: tli, End: end, At: t.cfg.now().UTC(), DataLossAccepted: accepted}
+	return seal, t.update(ctx, func(c *Control) error {
 		c.Seals = append(c.Seals, seal)
 		return nil
 	})
-	if err != nil {
-		return Seal{}, fmt.Errorf("seal TLI %d: %w", tli, err)
-	}
-	return seal, nil
 }
 
-// stopReceiving makes the manager's plan stop the receiver, and waits for its
-// end.
-func (t *Timeline) stopReceiving(ctx context.Context) error {
-	t.mu.Lock()
-	t.sealing++
-	receiving := t.receiving
-	t.mu.Unlock()
-	t.wake.Ring(ReasonRequest)
-	if receiving == nil {
-		return nil
+// finalEnd returns the record end of what is durable. The receiver is away: what
+// it appended is synced, or is not counted. Behind pg_switch_wal that is the
+// segment's end, as a promoted server has it, and the log is filled up to there:
+// an end above what is durable could never be served.
+func (t *Timeline) finalEnd() (pg.LSN, error) {
+	l := t.Log()
+	err := l.Recover()
+	if err == nil {
+		err = l.FillSwitched()
 	}
-	select {
-	case <-receiving:
-		return nil
-	case <-ctx.Done():
-		t.endSealing()
-		return fmt.Errorf("wait for the receiver to leave the source: %w", context.Cause(ctx))
-	case <-t.ctx.Done():
-		t.endSealing()
-		return fmt.Errorf("%w: %w", ErrShuttingDown, context.Cause(t.ctx))
+	switch s := l.Stats(); {
+	case s.CommitEnd == 0:
+		return 0, fmt.Errorf("no complete record is held: %w", ErrEmpty)
+	case s.CommitEnd > s.Flush.LSN:
+		return 0, err
+	default:
+		return s.CommitEnd, nil // whatever failed, what was vouched for is there
 	}
 }
 
-func (t *Timeline) endSealing() {
+// replaceReceiver makes the manager's plan stop the receiver, waits for its end,
+// and is the log's writer in its place until end is called.
+func (t *Timeline) replaceReceiver(ctx context.Context) (end func(), err error) {
+	t.setSealing(+1)
+	for {
+		t.mu.Lock()
+		leave, busy := t.enterLogLocked()
+		t.mu.Unlock()
+		if busy == nil {
+			return func() { leave(); t.setSealing(-1) }, nil
+		}
+		select {
+		case <-busy:
+			continue
+		case <-ctx.Done():
+			err = fmt.Errorf("wait for the receiver to leave the source: %w", context.Cause(ctx))
+		case <-t.ctx.Done():
+			err = fmt.Errorf("%w: %w", ErrShuttingDown, context.Cause(t.ctx))
+		}
+		t.setSealing(-1)
+		return nil, err
+	}
+}
+
+// setSealing counts who decides a seal, and tells the manager.
+func (t *Timeline) setSealing(change int) {
 	t.mu.Lock()
-	t.sealing--
+	t.sealing += change
 	t.mu.Unlock()
 	t.wake.Ring(ReasonRequest)
 }

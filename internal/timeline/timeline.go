@@ -82,7 +82,7 @@ type Timeline struct {
 	state     State         // guarded by mu
 	broken    error         // guarded by mu; why the state is broken
 	sealing   int           // guarded by mu; seals being decided
-	receiving chan struct{} // guarded by mu; not nil while a receiver runs, closed when it ended
+	writing   chan struct{} // guarded by mu; not nil while somebody writes to the log, closed when that has left
 	quorum    Quorum        // guarded by mu; the last reading, also when it changed nothing durable
 	operation Operation     // guarded by mu; zero when there is none
 
