@@ -35,7 +35,6 @@ type processor struct {
 func newProcessor(next sdktrace.SpanExporter, opts ...sdktrace.BatchSpanProcessorOption) *processor {
 	a := &accounts{}
 	e := &exporter{next: next, accounts: a}
-	e.ctx, e.cut = context.WithCancel(context.Background())
 	opts = append(opts, sdktrace.WithMaxQueueSize(queueSize))
 	return &processor{SpanProcessor: sdktrace.NewBatchSpanProcessor(e, opts...), exporter: e, accounts: a}
 }
@@ -67,36 +66,34 @@ func (p *processor) Shutdown(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, p.exporter.cut)
 	defer stop()
 	err := p.SpanProcessor.Shutdown(ctx)
-	p.exporter.end()
+	p.exporter.cut()
+	p.exporter.running.Wait()
 	p.accounts.dropped.Add(uint64(p.accounts.inFlight.Swap(0)))
 	return err
 }
 
-// errTooLate is what the batch processor gets for batches that it still has after the shutdown's time.
+// errTooLate is what the batch processor gets for batches that it still has when the time is over.
 var errTooLate = errors.New("the time to export spans is over")
 
-// An exporter counts what next does with each batch.
+// An exporter counts what next does with each batch. The batch processor exports one at a time.
 type exporter struct {
 	next     sdktrace.SpanExporter
 	accounts *accounts
-	ctx      context.Context // ends every export; this type is a lifetime
-	cut      context.CancelFunc
 
 	mu      sync.Mutex
-	ended   bool           // guarded by mu; no export begins any more
-	running sync.WaitGroup // exports; grows under mu only
+	over    bool               // guarded by mu; no export begins any more
+	cancel  context.CancelFunc // guarded by mu; of the export that runs, or ran last
+	running sync.WaitGroup     // grows under mu only
 }
 
 // ExportSpans exports a batch.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if !e.begin() {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !e.begin(cancel) {
 		return errTooLate
 	}
 	defer e.running.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(e.ctx, cancel)
-	defer stop()
 	err := e.next.ExportSpans(ctx, spans)
 	count := &e.accounts.exported
 	if err != nil {
@@ -107,23 +104,25 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return err
 }
 
-func (e *exporter) begin() bool {
+func (e *exporter) begin(cancel context.CancelFunc) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ended {
+	if e.over {
 		return false
 	}
+	e.cancel = cancel
 	e.running.Add(1)
 	return true
 }
 
-// end cuts the export that runs, and lets no other begin.
-func (e *exporter) end() {
-	e.cut()
+// cut ends the export that runs, and lets no other begin.
+func (e *exporter) cut() {
 	e.mu.Lock()
-	e.ended = true
-	e.mu.Unlock()
-	e.running.Wait()
+	defer e.mu.Unlock()
+	e.over = true
+	if e.cancel != nil {
+		e.cancel()
+	}
 }
 
 // Shutdown ends next.

@@ -17,4 +17,4 @@
 // All methods may be called at once.
 package telemetry
 
-//go:generate go run ./internal/docgen ../docs/telemetry.md
+//go:generate go test . -run TestDocumentIsFresh -update

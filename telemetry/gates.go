@@ -38,7 +38,8 @@ func (t *Telemetry) GateEvents() gate.Events {
 		CloseEnded:   t.gateCloseEnded,
 		Misused: func(m gate.Misuse) {
 			t.counts.gateMisuse.WithLabelValues(string(m.Misuse)).Inc()
-			t.log.Error("gate misused, this is a bug", "gate", m.Kind, "name", m.Name, "misuse", string(m.Misuse), "holder", string(m.Holder))
+			t.log.LogAttrs(context.Background(), slog.LevelError, "gate misused, this is a bug", slog.String("gate", m.Kind),
+				slog.String("name", m.Name), slog.String("misuse", string(m.Misuse)), slog.String("holder", string(m.Holder)))
 		},
 	}
 }
@@ -81,7 +82,8 @@ func (t *Telemetry) gateLeft(e gate.Exit) {
 }
 
 func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) context.Context {
-	ctx, _ = t.tracer.Start(ctx, "gate.close", trace.WithAttributes(always()), trace.WithAttributes(gateAttributes(s.Kind, s.Name)...))
+	ctx, _ = t.tracer.Start(ctx, "gate.close", //nolint:spancheck // gateCloseEnded ends it
+		trace.WithAttributes(always()), trace.WithAttributes(gateAttributes(s.Kind, s.Name)...))
 	return ctx
 }
 

@@ -17,7 +17,7 @@ func TestRecordsSayWhatTheirContextKnows(t *testing.T) {
 	s := newSink(t, nil)
 	tel, out := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
 	ctx, span := tel.Tracer().Start(WithTimeline(t.Context(), "acme", "main"), "x")
-	tel.Logger().With("a", 1).InfoContext(ctx, "hello")
+	tel.Logger().With(slog.Int("a", 1)).InfoContext(ctx, "hello")
 	span.End()
 	var record map[string]any
 	if err := json.Unmarshal(out.Bytes(), &record); err != nil {
@@ -35,7 +35,7 @@ func TestRecordsSayWhatTheirContextKnows(t *testing.T) {
 
 func TestRecordSaysItsTimelineOnce(t *testing.T) {
 	tel, out := start(t, Config{LogFormat: "text"})
-	tel.Logger().WarnContext(WithTimeline(t.Context(), "acme", "main"), "x", "timeline", "acme/other")
+	tel.Logger().LogAttrs(WithTimeline(t.Context(), "acme", "main"), slog.LevelWarn, "x", slog.String("timeline", "acme/other"))
 	tel.Logger().DebugContext(t.Context(), "below the level")
 	if n := strings.Count(out.String(), "timeline="); n != 1 {
 		t.Errorf("%s", out)

@@ -14,8 +14,9 @@ import (
 // are constants: create, set, delete, seal, unseal.
 func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) (_ context.Context, end func(error)) {
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
-	ctx, span := t.tracer.Start(ctx, "timeline."+name, trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
-	return ctx, func(err error) {
+	ctx, span := t.tracer.Start(ctx, "timeline."+name, //nolint:spancheck // end ends it
+		trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
+	return ctx, func(err error) { //nolint:spancheck // this ends it
 		outcome := "ok"
 		if err != nil {
 			outcome = "error"
@@ -28,15 +29,17 @@ func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) 
 
 // NodeShutdown opens the span of the node's shutdown.
 func (t *Telemetry) NodeShutdown(ctx context.Context, cause string) (_ context.Context, end func(error)) {
-	ctx, span := t.tracer.Start(ctx, "node.shutdown", trace.WithNewRoot(), trace.WithAttributes(always(), attribute.String("cause", cause)))
-	return ctx, endOf(span)
+	ctx, span := t.tracer.Start(ctx, "node.shutdown", //nolint:spancheck // end ends it
+		trace.WithNewRoot(), trace.WithAttributes(always(), attribute.String("cause", cause)))
+	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 
 // ShutdownStage opens the span of one stage.
 func (t *Telemetry) ShutdownStage(ctx context.Context, stage string, limit time.Duration) (_ context.Context, end func(error)) {
-	ctx, span := t.tracer.Start(ctx, "shutdown.stage", trace.WithAttributes(always(),
-		attribute.String("stage", stage), attribute.Float64("limit", limit.Seconds())))
-	return ctx, endOf(span)
+	ctx, span := t.tracer.Start(ctx, "shutdown.stage", //nolint:spancheck // end ends it
+		trace.WithAttributes(always(),
+			attribute.String("stage", stage), attribute.Float64("limit", limit.Seconds())))
+	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 
 // StageWaits shows a stage that is late while it is: spans are seen once they end.

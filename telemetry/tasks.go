@@ -93,19 +93,15 @@ func connectOutcome(err error) string {
 
 // logTaskEnd says what a person should know. A failure that repeats itself is said once a minute.
 func (s *scopedEvents) logTaskEnd(ctx context.Context, end tasks.End) {
-	level, msg := slog.LevelDebug, "task ended"
 	attrs := []slog.Attr{slog.String("task", string(end.Name)), slog.String("outcome", string(end.Outcome)), slog.Duration("ran", end.Ran)}
 	switch {
 	case end.Outcome == tasks.Panicked:
-		level, msg = slog.LevelError, "task panicked, this is a bug"
-		attrs = append(attrs, slog.Any("error", end.Err), stackOf(end.Err))
-	case end.Outcome == tasks.Failed:
-		attrs = append(attrs, slog.Any("error", end.Err))
-		if s.news(end.Name, end.Err.Error()) {
-			level, msg = failureLevel(end.Err), "task failed, will be tried again"
-		}
+		s.log.LogAttrs(ctx, slog.LevelError, "task panicked, this is a bug", append(attrs, slog.Any("error", end.Err), stackOf(end.Err))...)
+	case end.Outcome == tasks.Failed && s.news(end.Name, end.Err.Error()):
+		s.log.LogAttrs(ctx, failureLevel(end.Err), "task failed, will be tried again", append(attrs, slog.Any("error", end.Err))...)
+	default:
+		s.log.LogAttrs(ctx, slog.LevelDebug, "task ended", attrs...)
 	}
-	s.log.LogAttrs(ctx, level, msg, attrs...)
 }
 
 // failureLevel: a refusal lasts until somebody acts.

@@ -166,7 +166,7 @@ type reporter struct {
 func (r *reporter) report(component string, err error) {
 	r.count.WithLabelValues(component).Inc()
 	if r.due(component, time.Now()) {
-		r.log.Warn("telemetry failed", "component", component, "error", err)
+		r.log.LogAttrs(context.Background(), slog.LevelWarn, "telemetry failed", slog.String("component", component), slog.Any("error", err))
 	}
 }
 

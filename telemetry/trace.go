@@ -48,7 +48,7 @@ func idAttributes(id timeline.ID) []attribute.KeyValue {
 
 // startAt starts a span that began a while ago.
 func (t *Telemetry) startAt(ctx context.Context, name string, began time.Time, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
-	return t.tracer.Start(ctx, name, append(opts, trace.WithTimestamp(began))...)
+	return t.tracer.Start(ctx, name, append(opts, trace.WithTimestamp(began))...) //nolint:spancheck // the caller ends it
 }
 
 // fail marks a span as failed.

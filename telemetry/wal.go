@@ -28,28 +28,26 @@ func (t *Telemetry) WALEvents(id timeline.ID) wal.Events {
 	return wal.Events{
 		Synced: s.synced,
 		SegmentComplete: func(tli pg.TLI, n pg.SegNo) {
-			s.record(slog.LevelDebug, "segment complete", slog.Any("tli", tli), slog.Uint64("segment", uint64(n)))
+			s.log.LogAttrs(s.ctx(), slog.LevelDebug, "segment complete", slog.Any("tli", tli), slog.Uint64("segment", uint64(n)))
 		},
 		Poisoned: func(p *wal.Poison) {
-			s.record(slog.LevelError, "log is poisoned: a write or a sync failed", slog.Any("error", p.Err), slog.Any("vouched", p.Vouched.String()))
+			s.log.LogAttrs(s.ctx(), slog.LevelError, "log is poisoned: a write or a sync failed", slog.Any("error", p.Err), slog.Any("vouched", p.Vouched.String()))
 		},
 		Recovered: func(at pg.Position) {
-			s.record(slog.LevelInfo, "log takes WAL again", slog.String("position", at.String()))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "log takes WAL again", slog.String("position", at.String()))
 		},
 		Diverged: func(d wal.Diverged) {
-			s.record(slog.LevelWarn, "WAL that the source's history does not have was set aside", slog.Any("diverged", d))
+			s.log.LogAttrs(s.ctx(), slog.LevelWarn, "WAL that the source's history does not have was set aside", slog.Any("diverged", d))
 		},
 		Removed: func(segments int, bytes int64) {
 			s.counts.removedSegments.Add(float64(segments))
-			s.record(slog.LevelInfo, "local segments removed", slog.Int("segments", segments), slog.Int64("bytes", bytes))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "local segments removed", slog.Int("segments", segments), slog.Int64("bytes", bytes))
 		},
 	}
 }
 
-// record writes a log record about this timeline.
-func (s *scopedEvents) record(level slog.Level, msg string, attrs ...slog.Attr) {
-	s.log.LogAttrs(s.scope(context.Background()), level, msg, attrs...)
-}
+// ctx is for log records of events that have no context.
+func (s *scopedEvents) ctx() context.Context { return s.scope(context.Background()) }
 
 // synced runs once for each sync, thousands of times a second: a span only where it may be looked for.
 func (s *scopedEvents) synced(i wal.SyncInfo) {
@@ -95,13 +93,13 @@ func (t *Telemetry) ReplicationEvents(id timeline.ID) replication.Events {
 	return replication.Events{
 		Connected: s.sourceConnected,
 		SlotMade: func(slot replication.Slot) {
-			s.record(slog.LevelInfo, "replication slot created on the source", slog.Any("slot", slot))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "replication slot created on the source", slog.Any("slot", slot))
 		},
 		Adopted: func(at pg.Position) {
-			s.record(slog.LevelInfo, "timeline begins; base backups count from here", slog.String("position", at.String()))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "timeline begins; base backups count from here", slog.String("position", at.String()))
 		},
 		Followed: func(f replication.Followed) {
-			s.record(slog.LevelInfo, "source has a new TLI, followed", slog.Any("from", f.From), slog.Any("to", f.To), slog.String("fork", f.Fork.String()))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "source has a new TLI, followed", slog.Any("from", f.From), slog.Any("to", f.To), slog.String("fork", f.Fork.String()))
 		},
 		Refused: func(err *replication.RefusedError) {
 			s.counts.sourceRefused.WithLabelValues(string(err.Reason)).Inc()
@@ -118,7 +116,7 @@ func (s *scopedEvents) sourceConnected(c replication.Connected) {
 		attribute.String("start", c.Start.String()), attribute.Int("server_version", c.Source.ServerVersion)),
 		trace.WithAttributes(idAttributes(s.id)...))
 	span.End()
-	s.record(slog.LevelInfo, "source connected, WAL is streamed", slog.String("start", c.Start.String()),
+	s.log.LogAttrs(s.ctx(), slog.LevelInfo, "source connected, WAL is streamed", slog.String("start", c.Start.String()),
 		slog.Int("server_version", c.Source.ServerVersion), slog.Uint64("system_identifier", c.Source.SystemID))
 }
 

@@ -5,6 +5,7 @@ import (
 	_ "embed" // the console's page
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -38,7 +39,7 @@ type consoleTenant struct {
 func (s *Server) serveConsole(w http.ResponseWriter, r *http.Request) {
 	var page bytes.Buffer
 	if err := s.console.page.Execute(&page, s.consoleView()); err != nil {
-		s.log.ErrorContext(r.Context(), "console not rendered", "error", err)
+		s.log.LogAttrs(r.Context(), slog.LevelError, "console not rendered", slog.Any("error", err))
 		writeProblem(w, Errorf(KindInternal, "the console could not be rendered: %w", err))
 		return
 	}

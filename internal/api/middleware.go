@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"path"
@@ -65,9 +66,10 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 				panic(p)
 			case isWriteError(p):
 				// huma panics when the client is gone in the middle of an answer.
-				s.log.DebugContext(r.Context(), "client gone while answering", "route", routeOf(r), "error", p)
+				s.log.LogAttrs(r.Context(), slog.LevelDebug, "client gone while answering", slog.String("route", routeOf(r)), slog.Any("error", p))
 			default:
-				s.log.ErrorContext(r.Context(), "panic while answering", "route", routeOf(r), "panic", p, "stack", string(debug.Stack()))
+				s.log.LogAttrs(r.Context(), slog.LevelError, "panic while answering", slog.String("route", routeOf(r)),
+					slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 				writeProblem(w, Errorf(KindInternal, "an internal error, see the node's log"))
 			}
 		}()

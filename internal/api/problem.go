@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -23,7 +24,7 @@ func problemOf(err error) *huma.ErrorModel {
 func (s *Server) fail(ctx context.Context, err error) error {
 	err = classify(ctx, err)
 	if KindOf(err) == KindInternal {
-		s.log.ErrorContext(ctx, "request failed", "error", err)
+		s.log.LogAttrs(ctx, slog.LevelError, "request failed", slog.Any("error", err))
 	}
 	return huma.ErrorWithHeaders(problemOf(err), retryHeader(KindOf(err)))
 }

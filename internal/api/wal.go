@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
+	"log/slog"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -118,7 +119,7 @@ func (s *Server) sendWAL(hc huma.Context, wal WAL) {
 	stopWatching := cutWhen(hc, wal.Gone)
 	defer stopWatching()
 	if _, err := io.CopyN(hc.BodyWriter(), wal.Body, wal.Size); err != nil {
-		s.log.DebugContext(hc.Context(), "WAL file not sent whole", "error", err)
+		s.log.LogAttrs(hc.Context(), slog.LevelDebug, "WAL file not sent whole", slog.Any("error", err))
 		// Too few bytes for the Content-Length: net/http closes the connection, the client knows.
 	}
 }
