@@ -9,8 +9,8 @@ import (
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
-// zeros is what a new segment is filled with.
-var zeros [chunkBytes]byte
+// zeros is what a new segment is filled with, so many bytes at once.
+var zeros [1 << 20]byte
 
 // create makes a segment full of zeros under a temporary name, durable but for the name. Filled, not only made long: a sync of
 // what is later written into it then has no allocation to journal. When it fails, nothing stays.
@@ -37,7 +37,7 @@ func (d disk) createFilled(temp string) (err error) {
 // fill writes zeros from an offset to the segment's end.
 func (d disk) fill(f File, off int64) error {
 	for off < int64(d.size) {
-		n, err := f.WriteAt(zeros[:min(chunkBytes, int64(d.size)-off)], off)
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), int64(d.size)-off)], off)
 		if err != nil {
 			return err
 		}

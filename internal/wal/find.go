@@ -90,7 +90,9 @@ func (d disk) bounds(g lineage, v Vouched, exact bool) (need, want pg.LSN) {
 	need, want = v.needs(tli)
 	own := sorted(g.segments, func(i SegmentInfo) bool { return i.TLI == tli })
 	fork, forked := g.history.Parent()
-	if forked && (len(own) == 0 || d.size.Start(own[0].SegNo) <= fork.LSN) { // else the log began later
+	later := len(own) > 0 && d.size.Start(own[0].SegNo) > fork.LSN // the log began above the fork
+	below := v.Position.TLI == tli && v.Position.LSN < fork.LSN    // or on this TLI, in the segment with the fork
+	if forked && !later && !below {
 		need = max(need, fork.LSN)
 	}
 	for _, i := range own {
