@@ -63,6 +63,7 @@ var kindRules = map[Kind]kindRule{
 	KindRefused:      {http.StatusConflict, "Refused: it could lose data", 0},
 	KindAbsent:       {http.StatusNotFound, "The file does not exist", 0},
 	KindUnknown:      {http.StatusServiceUnavailable, "Could not find out whether the file exists", 5},
+	KindUnsealed:     {http.StatusServiceUnavailable, "Not handed out before its TLI is sealed", 0},
 	KindUnavailable:  {http.StatusServiceUnavailable, "Not available now", 5},
 	KindShuttingDown: {http.StatusServiceUnavailable, "Shutting down", 5},
 
