@@ -133,19 +133,20 @@ func (b *bench) synchronous(s *pgserver.Server) {
 	b.awaitValue(s, "SHOW synchronous_standby_names", rig.NodeID)
 }
 
-// awaitValue waits until a query on a server gives a value.
+// awaitValue waits until a query on a server gives a value. A server that
+// starts up answers later.
 func (b *bench) awaitValue(s *pgserver.Server, query, want string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	var got string
+	var last error
 	err := rig.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
-		var err error
-		got, err = s.Value(ctx, query)
-		return got == want, err
+		got, last = s.Value(ctx, query)
+		return last == nil && got == want, nil
 	})
 	if err != nil {
-		b.t.Fatalf("%s: %q, want %q: %v", query, got, want, err)
+		b.t.Fatalf("%s: %q (%v), want %q: %v", query, got, last, want, err)
 	}
 }
 
@@ -315,7 +316,7 @@ func (b *bench) fork(s *pgserver.Server, tli pg.TLI) pg.LSN {
 func (b *bench) fetch(file string, flags ...string) (rig.Result, string) {
 	b.t.Helper()
 	out := filepath.Join(rig.TempDir(b.t), file)
-	args := append([]string{"wal-fetch"}, flags...)
+	args := append([]string{"wal-fetch", "--retry-for", "200ms"}, flags...)
 	r, err := b.node.Run(b.ctx, "", append(args, rig.Timeline, file, out)...)
 	b.do(err)
 	return r, out

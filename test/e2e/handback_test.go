@@ -218,7 +218,7 @@ func TestWalFetchSaysAbsentOnlyWhenItKnows(t *testing.T) {
 				if cwd.standby {
 					want = 1 // anything above would shut a standby down
 				}
-				r, err := b.node.Run(b.ctx, cwd.path, append([]string{"wal-fetch"}, c.args...)...)
+				r, err := b.node.Run(b.ctx, cwd.path, append([]string{"wal-fetch", "--retry-for", "200ms"}, c.args...)...)
 				b.do(err)
 				if r.Code != want {
 					t.Errorf("exit %d (standby %t), want %d: %s", r.Code, cwd.standby, want, r.Stderr)

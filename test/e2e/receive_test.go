@@ -35,7 +35,7 @@ func TestRestartOnASegmentBorder(t *testing.T) {
 	for range 5 {
 		b.commit(b.primary, 2)
 		b.do(b.primary.Exec(b.ctx, "SELECT pg_switch_wal()"))
-		b.awaitValue(b.primary, "SELECT flush_lsn >= pg_current_wal_lsn() FROM pg_stat_replication", "t")
+		b.awaitValue(b.primary, "SELECT flush_lsn >= pg_current_wal_lsn() FROM pg_stat_replication WHERE application_name = 'node'", "t")
 		b.do(b.node.Kill())
 		b.do(b.node.Start(b.ctx))
 		b.commit(b.primary, 1)
@@ -108,7 +108,7 @@ func (b *bench) sameFiles(theirs string, tli pg.TLI, size pg.SegmentSize) {
 	b.t.Helper()
 	status, err := b.node.Status(b.ctx)
 	b.do(err)
-	files, err := filepath.Glob(filepath.Join(theirs, fmt.Sprintf("%08X????????????????*", tli)))
+	files, err := filepath.Glob(filepath.Join(theirs, pg.SegmentName(tli, 0, size)[:8]+"????????????????*"))
 	b.do(err)
 	readable, err := rig.MakeDir(b.dir, fmt.Sprintf("readable%d", tli))
 	b.do(err)

@@ -91,7 +91,7 @@ func TestPromotedStandbyIsFollowedAndTheLongerTailIsNamed(t *testing.T) {
 	onStandby := b.rows
 	b.commit(b.primary, 5) // that the standby never gets
 	b.do(b.primary.Kill())
-	b.explains("the promoted standby lacks acknowledged commits, and that is an alarm", "diverged")
+	b.explains("the promoted standby lacks acknowledged commits, and that is an alarm", "was set aside")
 
 	b.do(standby.Promote(b.ctx))
 	status := b.follow(standby, 2)
@@ -152,7 +152,7 @@ func TestForkBelowTheSealIsRefusedUnlessAccepted(t *testing.T) {
 	b.refused(seal.End.String(), b.fork(early, 2).String())
 	b.hangs(early, "INSERT INTO ledger VALUES (-1)")
 
-	b.explains("an operator accepted the loss", "diverged", "data loss")
+	b.explains("an operator accepted the loss", "was set aside")
 	b.do(b.node.Follow(b.ctx, early.Conninfo(), "--accept-data-loss"))
 	b.await("the TLI is followed", func(s rig.Status) bool { return s.TLI == 2 && s.Source.Connected })
 	b.do(early.Exec(b.ctx, "DELETE FROM ledger WHERE id = -1"))

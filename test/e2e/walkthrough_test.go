@@ -116,13 +116,6 @@ func TestCloneOfALivingTimelineEndsAtAWholeSegment(t *testing.T) {
 		t.Errorf("the clone has rows up to %s, want %d", got, whole)
 	}
 	b.commit(b.primary, 3) // the original goes on
-
-	// The clone, entered as the original's source: it lacks what we hold.
-	b.do(b.node.Follow(b.ctx, clone.Conninfo()))
-	b.refused()
-	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
-	b.streams()
-	b.commit(b.primary, 3)
 }
 
 func TestRestoreOfALivingTimelineNeedsASealOrACopy(t *testing.T) {
@@ -177,6 +170,23 @@ func (b *bench) targets() map[string]map[string]string {
 		"LSN":                 promote("recovery_target_lsn", value("SELECT pg_current_wal_insert_lsn()")),
 		"time":                promote("recovery_target_time", value("SELECT clock_timestamp()")),
 	}
+}
+
+// A clone of a moment before the last failover, entered as the original's
+// source by mistake.
+func TestCloneFromBeforeTheFailoverIsRefused(t *testing.T) {
+	b := newBench(t)
+	b.fill(b.primary, 1)
+	target := b.targets()["LSN"]
+	b.fill(b.primary, 1)
+	b.failover()
+	clone := b.restore(b.node.RestoreCommand("--copy"), target)
+	b.synchronous(clone)
+	b.do(b.node.Follow(b.ctx, clone.Conninfo()))
+	b.refused("TLI 2", "TLI 3")
+	b.hangs(clone, "INSERT INTO ledger VALUES (-1)")
+	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
+	b.commit(b.primary, 3)
 }
 
 func TestOldPrimaryIsRewoundThroughWalFetch(t *testing.T) {

@@ -114,6 +114,7 @@ func (n *Node) OfflineRestoreCommand(flags ...string) string {
 }
 
 func (n *Node) fetch(from string, flags []string) string {
-	words := append([]string{n.opts.Binary, "wal-fetch", from}, flags...)
+	// The tests' own patience is shorter than an operator's.
+	words := append([]string{n.opts.Binary, "wal-fetch", "--retry-for 2s", from}, flags...)
 	return strings.Join(append(words, Timeline, "%f", "%p"), " ")
 }
