@@ -66,9 +66,9 @@ type Control struct {
 
 	Seals   []Seal   `json:"seals,omitempty"`
 	Quorums []Quorum `json:"quorums,omitempty"`
-	// AcceptDataLoss lets the next source fork below a decided end; it is used
-	// up when a source is followed.
-	AcceptDataLoss bool `json:"accept_data_loss,omitempty"`
+	// AcceptDataLossOn is the TLI that the source may leave below its decided end;
+	// 0: none. It is used up by being left.
+	AcceptDataLossOn pg.TLI `json:"accept_data_loss_on,omitempty"`
 	// Deleting is the mark that starts a deletion: set, it is never taken back.
 	Deleting bool `json:"deleting,omitempty"`
 }

@@ -36,7 +36,7 @@ func fullControl() Control {
 			{TLI: 1, Raw: `ANY 2 (a, "B c", d)`, K: 2, N: 3, Names: []string{"a", "b c", "d"}, Synchronous: true, Required: 2, RequiredBy: "ANY 2 (a, b, c)"},
 			{TLI: 3, Raw: "*", K: 1, Unbounded: true, Synchronous: true, Required: 1, RequiredBy: "*"},
 		},
-		AcceptDataLoss: true, Deleting: true,
+		AcceptDataLossOn: 3, Deleting: true,
 	}
 }
 

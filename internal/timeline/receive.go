@@ -25,13 +25,14 @@ type Held struct {
 // Held returns what is held now.
 func (t *Timeline) Held() Held {
 	c := t.Control()
-	h := Held{SystemID: c.SystemID, SegmentSize: c.SegmentSize, AcceptDataLoss: c.AcceptDataLoss}
+	h := Held{SystemID: c.SystemID, SegmentSize: c.SegmentSize}
 	l := t.Log()
 	if l == nil {
 		return h
 	}
 	s := l.Stats()
 	h.Position, h.RecordEnd = s.Write, s.RecordEnd
+	h.AcceptDataLoss = c.AcceptDataLossOn == h.Position.TLI
 	if seal, ok := c.SealOf(h.Position.TLI); ok {
 		h.Seal = &seal
 	}
@@ -114,7 +115,11 @@ func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
 	if id := t.Control().SystemID; id != 0 {
 		return fmt.Errorf("timeline %s has system identifier %d already", t.id, id)
 	}
-	l, err := wal.Open(filepath.Join(t.cfg.Dir, walDir), t.walConfig(a.SegmentSize), wal.Vouched{})
+	dir := filepath.Join(t.cfg.Dir, walDir)
+	if err := removeHistories(t.cfg.FS, dir); err != nil {
+		return fmt.Errorf("remove what an adoption that failed left behind: %w", err)
+	}
+	l, err := wal.Open(dir, t.walConfig(a.SegmentSize), wal.Vouched{})
 	if err != nil {
 		return fmt.Errorf("open wal: %w", err)
 	}
@@ -133,8 +138,26 @@ func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
 	return nil
 }
 
+// removeHistories durably removes the history files of a log that holds nothing
+// yet: one of another cluster would be taken for the way that this one went.
+func removeHistories(fsys wal.FS, dir string) error {
+	infos, err := fsys.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, i := range infos {
+		if _, err := pg.ParseHistoryName(i.Name()); err != nil {
+			continue
+		}
+		if err := fsys.Remove(filepath.Join(dir, i.Name())); err != nil {
+			return err
+		}
+	}
+	return fsys.SyncDir(dir)
+}
+
 // begin gives an empty log its first position. A crash before the control file
-// says so leaves a history file that the next adoption finds equal, or nothing.
+// says so leaves a history file, which the next adoption removes.
 func begin(l *wal.Log, a Adoption) error {
 	if a.History != nil {
 		if err := l.StoreHistory(a.Start.TLI, a.History); err != nil {
@@ -164,10 +187,7 @@ func (t *Timeline) Follow(ctx context.Context, child pg.History, raw []byte) err
 	if _, err := l.SwitchTLI(child, raw); err != nil {
 		return err
 	}
-	err := t.update(ctx, func(c *Control) error {
-		c.AcceptDataLoss = false
-		return nil
-	})
+	err := t.SaveControl(ctx)
 	if err == nil {
 		t.wake.Ring(ReasonTLIChanged)
 	}

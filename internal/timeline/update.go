@@ -50,7 +50,10 @@ func (t *Timeline) SetSource(ctx context.Context, conninfo string, acceptDataLos
 		if conninfo != "" {
 			c.Source = conninfo
 		}
-		c.AcceptDataLoss = acceptDataLoss
+		c.AcceptDataLossOn = 0
+		if acceptDataLoss {
+			c.AcceptDataLossOn = t.tli()
+		}
 		return nil
 	})
 	if err != nil {
