@@ -67,12 +67,22 @@ func (n *deadNodeDir) control(t *testing.T) timeline.Control {
 	return c
 }
 
-// lock makes the node live, as far as others can tell.
-func (n *deadNodeDir) lock(t *testing.T) {
+// lock makes the node live, as far as others can tell, until the function is called that it returns.
+func (n *deadNodeDir) lock(t *testing.T) (unlock func()) {
 	t.Helper()
 	l, err := wal.Lock(filepath.Join(n.dir, timeline.LockFile))
 	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
+	return func() { must(t, l.Close()) }
+}
+
+// seal is what the node did before it ended.
+func (n *deadNodeDir) seal(t *testing.T) {
+	t.Helper()
+	tl, err := timeline.Open(t.Context(), timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: "a"})
+	must(t, err)
+	must(t, tl.PrepareReceive(t.Context()))
+	_, err = tl.Seal(t.Context(), false)
+	must(t, errors.Join(err, tl.Shutdown(t.Context(), errors.New("it ends"))))
 }
 
 // flip changes a bit of wal in the file that holds it.

@@ -44,6 +44,7 @@ const (
 	childPresent = 70 + iota
 	childAbsent
 	childUnknown
+	childInterrupted // by a signal
 )
 
 // walFetchArgs returns the arguments with the verb first. Flags before it belong to it as well: with them, too, a wrong one
@@ -67,6 +68,8 @@ func walFetchChild(args []string) int {
 		return childPresent
 	case errors.As(err, &status) && status == exitAbsent:
 		return childAbsent
+	case ctx.Err() != nil:
+		return childInterrupted
 	case !errors.As(err, &status):
 		fmt.Fprintf(os.Stderr, "sluice wal-fetch: %v\n", err)
 	}
@@ -114,7 +117,7 @@ func walFetchParent(args []string) int {
 		return 0
 	case status == childAbsent:
 		return exitAbsent
-	case status != childUnknown:
+	case status != childUnknown && status != childInterrupted:
 		fmt.Fprintf(os.Stderr, "sluice wal-fetch: it ended unexpectedly: %v\n", cmd.ProcessState)
 	}
 	return couldNotFindOut()
@@ -169,8 +172,7 @@ func waitForChild(cmd *exec.Cmd, signals <-chan os.Signal) os.Signal {
 
 // lateSignal returns the signal that ended the child, if we got it, too.
 func lateSignal(cmd *exec.Cmd, signals <-chan os.Signal) os.Signal {
-	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !ok || !status.Signaled() {
+	if status := cmd.ProcessState.ExitCode(); status != childInterrupted && status != -1 {
 		return nil
 	}
 	select {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -30,17 +29,35 @@ type sluice struct {
 	stderr string
 }
 
-// command prepares a run of the program in a directory.
-func sluiceCommand(ctx context.Context, dir string, args ...string) (*exec.Cmd, *bytes.Buffer) {
-	cmd := exec.CommandContext(ctx, "sluice", args...)
-	var stderr bytes.Buffer
-	cmd.Dir, cmd.Stderr = dir, &stderr
-	return cmd, &stderr
+// program is a run of sluice under way.
+type program struct {
+	*exec.Cmd
+	stderr string // a file: waiting for the program must not mean waiting for its child
 }
 
-func ended(cmd *exec.Cmd, stderr *bytes.Buffer) sluice {
-	s := sluice{status: cmd.ProcessState.ExitCode(), stderr: stderr.String()}
-	if w, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+// start runs sluice in a directory, as the leader of a process group.
+func start(t *testing.T, dir string, env []string, args ...string) program {
+	t.Helper()
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	must(t, err)
+	cmd := exec.CommandContext(t.Context(), "sluice", args...)
+	cmd.Dir, cmd.Stderr, cmd.Env = dir, stderr, append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	must(t, errors.Join(cmd.Start(), stderr.Close()))
+	return program{cmd, stderr.Name()}
+}
+
+// end waits for the program's end.
+func (p program) end(t *testing.T) sluice {
+	t.Helper()
+	var exit *exec.ExitError
+	if err := p.Wait(); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	said, err := os.ReadFile(p.stderr)
+	must(t, err)
+	s := sluice{status: p.ProcessState.ExitCode(), stderr: string(said)}
+	if w, ok := p.ProcessState.Sys().(syscall.WaitStatus); ok && w.Signaled() {
 		s.signal = w.Signal()
 	}
 	return s
@@ -48,13 +65,7 @@ func ended(cmd *exec.Cmd, stderr *bytes.Buffer) sluice {
 
 func runSluice(t *testing.T, dir string, env []string, args ...string) sluice {
 	t.Helper()
-	cmd, stderr := sluiceCommand(t.Context(), dir, args...)
-	cmd.Env = append(os.Environ(), env...)
-	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return ended(cmd, stderr)
+	return start(t, dir, env, args...).end(t)
 }
 
 // standbyDir is a working directory as a standby has one.
@@ -171,21 +182,14 @@ func TestWalFetchEndsBySignal(t *testing.T) {
 					close(left)
 				})
 				dir := t.TempDir()
-				cmd, stderr := sluiceCommand(t.Context(), dir, "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
-				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
+				p := start(t, dir, nil, "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
 				await(t, asked, "wal-fetch asks")
-				target := cmd.Process.Pid
+				target := p.Process.Pid
 				if group {
 					target = -target
 				}
-				if err := syscall.Kill(target, sig); err != nil {
-					t.Fatal(err)
-				}
-				_ = cmd.Wait() // judged by its status
-				if s := ended(cmd, stderr); s.signal != sig {
+				must(t, syscall.Kill(target, sig))
+				if s := p.end(t); s.signal != sig {
 					t.Errorf("exit %d, signal %v: %s", s.status, s.signal, s.stderr)
 				}
 				await(t, left, "the child ends")
@@ -212,16 +216,10 @@ func TestQuitIsNoUsageError(t *testing.T) {
 		close(asked)
 		<-r.Context().Done()
 	})
-	cmd, stderr := sluiceCommand(t.Context(), t.TempDir(), "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := start(t, t.TempDir(), nil, "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
 	await(t, asked, "wal-fetch asks")
-	if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // judged by its status
-	if s := ended(cmd, stderr); s.status != 126 {
+	must(t, p.Process.Signal(syscall.SIGQUIT))
+	if s := p.end(t); s.status != 126 {
 		t.Errorf("exit %d, signal %v: %s", s.status, s.signal, s.stderr)
 	}
 }
@@ -239,16 +237,10 @@ func TestPartOfAFileIsTakenAway(t *testing.T) {
 		<-r.Context().Done()
 	})
 	dir := t.TempDir()
-	cmd, stderr := sluiceCommand(t.Context(), dir, "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := start(t, dir, nil, "wal-fetch", "--server", url, "acme/main", segmentOne, "out")
 	await(t, half, "half of it is sent")
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // judged by its status
-	if s := ended(cmd, stderr); s.signal != syscall.SIGTERM {
+	must(t, p.Process.Signal(syscall.SIGTERM))
+	if s := p.end(t); s.signal != syscall.SIGTERM {
 		t.Errorf("exit %d, signal %v: %s", s.status, s.signal, s.stderr)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -312,9 +304,26 @@ func TestDataDirOfADeadNode(t *testing.T) {
 	}
 }
 
+// TestTailOfASealedNodeGoesOutOnlyOnceThatIsWrittenDown: afterwards nobody may take the seal back.
+func TestTailOfASealedNodeGoesOutOnlyOnceThatIsWrittenDown(t *testing.T) {
+	n := newDeadNode(t, "a", "a")
+	n.seal(t)
+	unlock := n.lock(t)
+	if s, _ := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentTwo); s.status != 126 || !strings.Contains(s.stderr, "sluice timeline seal --data-dir") {
+		t.Errorf("it cannot be written down: exit %d: %s", s.status, s.stderr)
+	}
+	unlock()
+	if s, _ := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentOne); s.status != 0 || n.control(t).Seals[0].TailServed {
+		t.Errorf("a segment that is no tail: exit %d: %s; the seal is %+v", s.status, s.stderr, n.control(t).Seals)
+	}
+	if s, _ := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentTwo); s.status != 0 || !n.control(t).Seals[0].TailServed {
+		t.Errorf("exit %d: %s; the seal is %+v", s.status, s.stderr, n.control(t).Seals)
+	}
+}
+
 func TestDataDirOfALivingNodeIsNotSealed(t *testing.T) {
 	n := newDeadNode(t, "a", "a")
-	n.lock(t)
+	defer n.lock(t)()
 	from := []string{"--data-dir", n.dir, "--seal", "acme/main"}
 	if s, _ := fetch(t, "", append(from, segmentTwo)...); s.status != 126 || !strings.Contains(s.stderr, "locked") {
 		t.Errorf("exit %d: %s", s.status, s.stderr)
