@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -54,8 +55,9 @@ func TestDurability(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newSluiceWorld(t, disk, rig.NodeOptions{Binary: program, Config: retention})
+	planner := newPlanner(*seed, disk != nil)
 	for n := range *cycles {
-		p := planCycle(*seed, n, disk != nil)
+		p := planner.next()
 		began := time.Now()
 		if err := w.cycle(t.Context(), p); err != nil {
 			t.Fatalf("cycle %d (%s): %v\n%s\nso far: %s\n%s", n, p, err, w.keeper.Describe(t.Context()), &w.stats, again(t))
@@ -112,7 +114,11 @@ func scanLog(t testing.TB, node *rig.Node) {
 }
 
 // explained are the lines that the faults of this package cause.
-var explained = append(slices.Clone(rig.SourceGone), rig.Refused)
+var explained = append(slices.Clone(rig.SourceGone), rig.Refused,
+	rig.Allowed{Message: regexp.MustCompile(`input/output error`), Because: "the disk lost its power: the log is poisoned"},
+	rig.Allowed{Message: regexp.MustCompile(`no space left on device`), Because: "the disk was filled"},
+	rig.Allowed{Message: regexp.MustCompile(`terminating connection due to administrator command`), Because: "the stream was cut"},
+)
 
 // A short run with PostgreSQL's own receiver: the checker finds nothing wrong
 // with one that is known to be right.

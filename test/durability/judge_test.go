@@ -50,7 +50,7 @@ func (f *failover) judgeFork(ctx context.Context) error {
 		return fmt.Errorf("the new server left at %s, but the seal says TLI %d, %s", fork, f.sealed.TLI, f.sealed.End)
 	}
 	flushed := pg.LSN(f.oldLoad.flushed.Load())
-	f.stats.forked(fork, flushed)
+	f.stats.forked(fork, max(flushed, f.keeper.Received(ctx)))
 	if flushed <= fork {
 		return nil
 	}

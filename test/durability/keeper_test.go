@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
 )
@@ -29,6 +30,8 @@ type keeper interface {
 	Seal(ctx context.Context) (*rig.Seal, error)
 	// Sealed is the end that a restore decided, for byFetch and offline.
 	Sealed(ctx context.Context) (*rig.Seal, error)
+	// Received is the end of all bytes that it holds; 0: it cannot say.
+	Received(ctx context.Context) pg.LSN
 	// RestoreCommand is for a restore that seals, or comes after a seal, in the given way.
 	RestoreCommand(by sealing) string
 	// Following returns nil once it streams from the source's TLI, with nothing said to have diverged.
@@ -63,6 +66,14 @@ func (s sluice) Sealed(ctx context.Context) (*rig.Seal, error) {
 	}
 	seal, err := s.SealOffline(ctx)
 	return &seal, err
+}
+
+func (s sluice) Received(ctx context.Context) pg.LSN {
+	status, err := s.Status(ctx)
+	if err != nil {
+		return 0 // it does not run
+	}
+	return status.FlushLSN
 }
 
 func (s sluice) RestoreCommand(by sealing) string {
@@ -121,6 +132,8 @@ func (r *receivewal) Follow(ctx context.Context, source string) error {
 func (r *receivewal) Seal(context.Context) (*rig.Seal, error) { return nil, r.Kill() }
 
 func (r *receivewal) Sealed(context.Context) (*rig.Seal, error) { return nil, nil }
+
+func (*receivewal) Received(context.Context) pg.LSN { return 0 }
 
 func (r *receivewal) RestoreCommand(sealing) string {
 	file := filepath.Join(r.Dir(), "%f")

@@ -95,7 +95,7 @@ func batchRows(r *rand.Rand) int {
 // message as one transaction.
 func (ld *load) transaction(b *batch, r *rand.Rand) string {
 	insert := ld.ledger.insert(b)
-	if ld.big.Load() && r.IntN(4) == 0 {
+	if ld.big.Load() && r.IntN(2) == 0 {
 		message := fmt.Sprintf("SELECT pg_logical_emit_message(true, 'padding', repeat('x', %d)); ", 1<<20+r.IntN(3<<20))
 		return message + insert + "; " + message
 	}

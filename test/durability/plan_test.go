@@ -55,7 +55,7 @@ type plannedFault struct {
 	lasts time.Duration // until what was broken is repaired
 }
 
-// plan is one cycle's schedule. It follows from seed and number alone.
+// plan is one cycle's schedule.
 type plan struct {
 	think  time.Duration // longest pause of a client between two transactions
 	backup bool          // renew the base backup, under load
@@ -65,35 +65,46 @@ type plan struct {
 	seal   sealing
 }
 
-// planCycle draws the schedule of cycle n of a run.
-func planCycle(seed int64, n int, disk bool) plan {
-	r := rand.New(rand.NewPCG(uint64(seed), uint64(n)))
+// planner draws the schedules of a run, one cycle after the other. They follow
+// from the seed alone.
+type planner struct {
+	*rand.Rand
+	disk  bool // the node has one of its own
+	drawn int
+}
+
+func newPlanner(seed int64, disk bool) *planner {
+	return &planner{Rand: rand.New(rand.NewPCG(uint64(seed), 0)), disk: disk}
+}
+
+func (r *planner) next() plan {
 	p := plan{
 		think:  pick(r, 0, time.Millisecond, 4*time.Millisecond),
-		backup: n%4 == 0,
-		calm:   between(r, 100, 500),
+		backup: r.drawn%4 == 0,
+		calm:   r.between(100, 500),
 		ending: pick(r, killedUnderLoad, killedUnderLoad, killedAtBorder, killedInRecord, killedInRecord, staysAlive, comesBack, sameAddress),
 		seal:   pick(r, byVerb, byVerb, byFetch, offline),
 	}
 	faults := []fault{killNode, killNode, pauseNode, killPrimary, cutStream, switchWAL, switchWAL}
-	if disk {
+	if r.disk {
 		faults = append(faults, fillDisk, losePower, losePower)
 		if r.IntN(4) == 0 {
 			p.seal = powerLost
 		}
 	}
 	for range 1 + r.IntN(3) {
-		p.faults = append(p.faults, plannedFault{pick(r, faults...), between(r, 50, 400), between(r, 0, 600)})
+		p.faults = append(p.faults, plannedFault{pick(r, faults...), r.between(50, 400), r.between(0, 600)})
 	}
+	r.drawn++
 	return p
 }
 
-func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
-
 // between is a random time in milliseconds.
-func between(r *rand.Rand, low, high int) time.Duration {
+func (r *planner) between(low, high int) time.Duration {
 	return time.Duration(low+r.IntN(high-low)) * time.Millisecond
 }
+
+func pick[T any](r *planner, from ...T) T { return from[r.IntN(len(from))] }
 
 func (p plan) String() string {
 	var names []string
@@ -103,17 +114,20 @@ func (p plan) String() string {
 	return fmt.Sprintf("%s; %s, sealed by %s", strings.Join(names, " "), p.ending, p.seal)
 }
 
-func TestPlanFollowsFromItsSeed(t *testing.T) {
-	same := planCycle(7, 3, true).String() == planCycle(7, 3, true).String()
-	if !same {
-		t.Error("one seed gave two schedules")
+func TestPlansFollowFromTheSeed(t *testing.T) {
+	one, two := newPlanner(7, true), newPlanner(7, true)
+	for n := range 20 {
+		if a, b := fmt.Sprintf("%+v", one.next()), fmt.Sprintf("%+v", two.next()); a != b {
+			t.Errorf("cycle %d of one seed has two schedules:\n%s\n%s", n, a, b)
+		}
 	}
 }
 
 func TestPlansReachEveryFaultAndEnding(t *testing.T) {
 	seen := map[string]bool{}
-	for n := range 60 {
-		p := planCycle(1, n, true)
+	planner := newPlanner(1, true)
+	for range 60 {
+		p := planner.next()
 		seen[string(p.ending)], seen[string(p.seal)] = true, true
 		for _, f := range p.faults {
 			seen[string(f.fault)] = true

@@ -16,7 +16,7 @@ type stats struct {
 	settled  int
 	stalls   int
 	atBorder int // forks on a segment's border
-	inRecord int // forks below what the primary was told to be durable: inside a record
+	inRecord int // forks below the end of what was received: that lies inside of a record
 	times    []time.Duration
 	segment  pg.SegmentSize
 }
@@ -26,11 +26,11 @@ func (s *stats) judged(v verdict) {
 	s.settled += v.Settled
 }
 
-func (s *stats) forked(fork, flushed pg.LSN) {
+func (s *stats) forked(fork, received pg.LSN) {
 	if s.segment.Offset(fork) == 0 {
 		s.atBorder++
 	}
-	if flushed > fork {
+	if received > fork {
 		s.inRecord++
 	}
 }
