@@ -201,6 +201,23 @@ func TestWalFetchEndsBySignal(t *testing.T) {
 	}
 }
 
+// TestSignalThatTheChildSawFirst: of a group that is told to end, the child may be the first to do so.
+func TestSignalThatTheChildSawFirst(t *testing.T) {
+	for script, want := range map[string]os.Signal{
+		fmt.Sprintf("exit %d", childInterrupted): syscall.SIGTERM,
+		"kill -TERM $$":                          syscall.SIGTERM,
+		fmt.Sprintf("exit %d", childPresent):     nil, // it was ready
+	} {
+		signals := make(chan os.Signal, 1)
+		signals <- syscall.SIGTERM
+		child := exec.CommandContext(t.Context(), "sh", "-c", script)
+		_ = child.Run() // judged by its status
+		if got := lateSignal(child, signals); got != want {
+			t.Errorf("%s: %v, want %v", script, got, want)
+		}
+	}
+}
+
 func await(t *testing.T, happened <-chan struct{}, what string) {
 	t.Helper()
 	select {
