@@ -37,7 +37,8 @@ func (t *Telemetry) WALEvents(id timeline.ID) wal.Events {
 			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "log takes WAL again", slog.String("position", at.String()))
 		},
 		Diverged: func(d wal.Diverged) {
-			s.log.LogAttrs(s.ctx(), slog.LevelWarn, "WAL that the source's history does not have was set aside", slog.Any("diverged", d))
+			s.log.LogAttrs(s.ctx(), slog.LevelWarn, "WAL that the source's history does not have was set aside", slog.Any("tli", d.TLI),
+				slog.String("from", d.From.String()), slog.String("to", d.To.String()), slog.String("path", d.Path))
 		},
 		Removed: func(segments int, bytes int64) {
 			s.counts.removedSegments.Add(float64(segments))
@@ -93,7 +94,8 @@ func (t *Telemetry) ReplicationEvents(id timeline.ID) replication.Events {
 	return replication.Events{
 		Connected: s.sourceConnected,
 		SlotMade: func(slot replication.Slot) {
-			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "replication slot created on the source", slog.Any("slot", slot))
+			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "replication slot created on the source",
+				slog.String("slot", slot.Name), slog.String("why", string(slot.Made)), slog.String("restart_lsn", slot.RestartLSN.String()))
 		},
 		Adopted: func(at pg.Position) {
 			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "timeline begins; base backups count from here", slog.String("position", at.String()))

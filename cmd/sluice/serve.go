@@ -44,6 +44,8 @@ type process struct {
 	stages *stages
 	keeper *keeper.Keeper
 	http   *http.Server
+	// hangUp ends the requests under way: those who read their answer have a second more.
+	hangUp context.CancelFunc
 	ended  chan error // what the HTTP server ended with; has room for it
 }
 
@@ -123,8 +125,11 @@ func (p *process) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen.http: %w", err)
 	}
+	requests, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	p.hangUp = hangUp
 	p.http = &http.Server{
-		Addr: l.Addr().String(), Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return requests },
+		Addr:        l.Addr().String(), Handler: server.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 	go func() { p.ended <- p.http.Serve(l) }() // stopHTTP waits for it
@@ -169,6 +174,7 @@ func (p *process) stopHTTP(ctx context.Context) error {
 	if p.http == nil {
 		return nil
 	}
+	p.hangUp()
 	if err := p.http.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests under way were cut off: %w", err), p.http.Close())
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // testEnv is the environment of all tests.
@@ -146,6 +148,19 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 	if _, err := Load(dir); err == nil {
 		t.Error("a directory was read")
+	}
+}
+
+// TestNamesAreThoseOfTimelines holds the rule against that of the package that owns it.
+func TestNamesAreThoseOfTimelines(t *testing.T) {
+	long := strings.Repeat("x", 63)
+	for _, name := range []string{
+		"acme/main", "a/b", "0/9", "a-b/c-d", long + "/" + long, "", "/", "a", "a/", "/b", "A/b", "a/b/c", "-a/b", "a-/b", "a/b-", "a_b/c", "../x",
+		"a/..", long + "x/b", "a/" + long + "x", "a/b ", " a/b", "a/b\n",
+	} {
+		if _, err := timeline.ParseID(name); (err == nil) != nameRule.MatchString(name) {
+			t.Errorf("%q: timeline.ParseID says %v", name, err)
+		}
 	}
 }
 
