@@ -64,7 +64,7 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	switch {
 	case l != nil && l.Stats().Poisoned != nil:
 		return sourcePoisoned, l.Stats().Poisoned.At, receiver
-	case h.Seal != nil:
+	case h.Seal != nil && (receiver.Name != replication.StateRefused || receiver.Reason == replication.Sealed):
 		return sourceSealed, h.Seal.At, receiver
 	case m.Control().Source == "":
 		return sourceNone, receiver.Since, receiver

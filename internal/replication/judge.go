@@ -83,6 +83,20 @@ func judgeHistory(held Held, src Source) error {
 				"source at %s (0/0: never)", tli, ours.TLI, ours.LSN, theirs.LSN)
 		}
 	}
+	return judgeAncestors(held, src)
+}
+
+// judgeAncestors refuses a source that has less of an older TLI than what is kept here went through: a recovery to a point
+// below the last fork writes that fork into its history, and then its own, lower one.
+func judgeAncestors(held Held, src Source) error {
+	for _, fork := range held.History.Forks {
+		ours, _ := held.History.End(fork.TLI)
+		if theirs, _ := src.History.End(fork.TLI); theirs < ours {
+			return refuse(Forked, "it has TLI %s up to %s only, and what is kept here has it up to %s, and then went on to TLI %s: "+
+				"it was restored to a point before the last failover, and lacks what was committed since; give it a timeline of its own",
+				fork.TLI, theirs, ours, held.Position.TLI)
+		}
+	}
 	return nil
 }
 

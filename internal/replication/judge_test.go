@@ -126,6 +126,12 @@ func TestJudge(t *testing.T) {
 			},
 			reason: Forked, text: []string{"0/2700000", "0/2800000"},
 		}, {
+			name: "restored to a point before the last failover: the fork of that is in its history, above its own",
+			source: func(s *Source) {
+				child(0x2700000)(s)
+			},
+			reason: Forked, text: []string{"0/2700000", "0/2800000", "timeline of its own"},
+		}, {
 			name: "own history not known: the bytes must tell",
 			held: func(h *Held) { h.History = pg.History{} },
 			source: func(s *Source) {
