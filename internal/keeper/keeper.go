@@ -181,7 +181,7 @@ func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no timeline's, left alone", slog.String("name", name))
 		return
 	}
-	tl, err := timeline.Open(t.Context(), k.timelineConfig(id))
+	tl, err := timeline.Open(t.Context(), k.timelineConfig(id), id)
 	if err != nil {
 		tl = timeline.OpenBroken(t.Context(), k.timelineConfig(id), id, err)
 	}

@@ -31,7 +31,7 @@ func SealOffline(ctx context.Context, dataDir, nodeID string, id ID, acceptDataL
 		return SealResult{}, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	t, err := Open(ctx, Config{Dir: Dir(dataDir, id), FS: wal.OSFS{}, NodeID: nodeID})
+	t, err := Open(ctx, Config{Dir: Dir(dataDir, id), FS: wal.OSFS{}, NodeID: nodeID}, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return SealResult{}, fmt.Errorf("no timeline %s in %s: look for the name in %s", id, dataDir, filepath.Join(dataDir, "tenants"))
 	}

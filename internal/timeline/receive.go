@@ -48,6 +48,9 @@ func (t *Timeline) BeginReceive() (end func(), err error) {
 	if t.sealing > 0 {
 		return nil, ErrSealing
 	}
+	if t.ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", ErrShuttingDown, context.Cause(t.ctx))
+	}
 	end, busy := t.enterLogLocked()
 	if busy != nil {
 		return nil, fmt.Errorf("timeline %s: a receiver runs already", t.id)

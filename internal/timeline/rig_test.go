@@ -56,7 +56,7 @@ func create(t *testing.T, fsys wal.FS) *timeline.Timeline {
 // open opens it again; it must not be broken.
 func open(t *testing.T, fsys wal.FS) *timeline.Timeline {
 	t.Helper()
-	tl, err := timeline.Open(t.Context(), config(fsys))
+	tl, err := timeline.Open(t.Context(), config(fsys), id)
 	must(t, err)
 	t.Cleanup(func() { _ = tl.Shutdown(context.Background(), errStop) })
 	if state, why := tl.State(); state != timeline.StateRunning {

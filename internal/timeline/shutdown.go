@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 )
@@ -19,13 +20,8 @@ func (t *Timeline) Shutdown(ctx context.Context, cause error) error {
 	if err := t.gate.Close(ctx); err != nil {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
 	}
-	if err := t.closeLog(ctx); err != nil {
+	if err := t.close(ctx); err != nil {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == StateStopping {
-		t.state = StateStopped
 	}
 	return nil
 }
@@ -38,8 +34,27 @@ func (t *Timeline) setStopping() {
 	}
 }
 
-// closeLog closes the log and vouches for its exact end.
-func (t *Timeline) closeLog(ctx context.Context) error {
+// close closes the log, vouches for its exact end, and lets nobody write any
+// more. A log that failed at its last sync is closed all the same: that is said
+// once, and no mark claims that it was clean.
+func (t *Timeline) close(ctx context.Context) error {
+	if err := t.lockControl(ctx); err != nil {
+		return err
+	}
+	defer t.unlockControl()
+	if t.closed {
+		return nil
+	}
+	err := t.closeLog()
+	if saveErr := t.updateLocked(t.markEnd); saveErr != nil {
+		return errors.Join(err, saveErr) // the next Shutdown tries again
+	}
+	t.closed = true
+	t.setStopped()
+	return err
+}
+
+func (t *Timeline) closeLog() error {
 	l := t.Log()
 	if l == nil {
 		return nil
@@ -47,30 +62,39 @@ func (t *Timeline) closeLog(ctx context.Context) error {
 	if err := l.Close(); err != nil {
 		return fmt.Errorf("close wal: %w", err)
 	}
+	return nil
+}
+
+// markEnd notes whether the log was closed at exactly its end.
+func (t *Timeline) markEnd(c *Control) error {
+	l := t.Log()
+	if l == nil {
+		return errNoChange
+	}
 	s := l.Stats()
-	return t.update(ctx, func(c *Control) error {
-		clean := s.Poisoned == nil && s.Write == s.Flush
-		if c.Clean == clean && c.Flush == s.Flush {
-			return errNoChange
-		}
-		c.Clean = clean
-		return nil
-	})
+	clean := s.Poisoned == nil && s.Write == s.Flush
+	if c.Clean == clean && c.Flush == s.Flush {
+		return errNoChange
+	}
+	c.Clean = clean
+	return nil
+}
+
+func (t *Timeline) setStopped() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == StateStopping {
+		t.state = StateStopped
+	}
 }
 
 // RemoveFiles removes the timeline's directory. The timeline was shut down. A
 // crash in between leaves a directory that begins with TempPrefix, which the
-// next start removes.
+// next start removes; after an error it can be called again.
 func (t *Timeline) RemoveFiles() error {
-	fsys, dir := t.cfg.FS, t.cfg.Dir
-	gone := filepath.Join(filepath.Dir(dir), TempPrefix+string(t.Control().Incarnation))
-	if err := fsys.Rename(dir, gone); err != nil {
-		return fmt.Errorf("remove timeline %s: %w", t.id, err)
-	}
-	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
-		return fmt.Errorf("remove timeline %s: %w", t.id, err)
-	}
-	if err := fsys.RemoveAll(gone); err != nil {
+	dir := t.cfg.Dir
+	tmp := filepath.Join(filepath.Dir(dir), TempPrefix+t.id.Name+"-"+string(t.Control().Incarnation))
+	if err := removeDir(t.cfg.FS, dir, tmp); err != nil {
 		return fmt.Errorf("remove timeline %s: %w", t.id, err)
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -73,6 +74,7 @@ type Timeline struct {
 	// saving is held over a save of the control file: a lock that a wait can
 	// leave when it is cancelled.
 	saving chan struct{}
+	closed bool // guarded by saving; nothing is written any more
 	saved  atomic.Pointer[savedAt]
 
 	// log is nil until the segment size is known, and never replaced after.
@@ -116,26 +118,45 @@ func Create(ctx context.Context, cfg Config, id ID, source, fileSource string) (
 	if err := makeDir(cfg.FS, cfg.Dir, c); err != nil {
 		return nil, fmt.Errorf("create timeline %s: %w", id, err)
 	}
-	return Open(ctx, cfg)
+	return Open(ctx, cfg, id)
 }
 
 // makeDir fills a temporary directory and renames it: a crash leaves either
-// nothing that Open would find, or all of it.
+// nothing that Open would find, or all of it; an error leaves nothing.
 func makeDir(fsys wal.FS, dir string, c Control) error {
 	tmp := filepath.Join(filepath.Dir(dir), TempPrefix+string(c.Incarnation))
-	if err := fsys.MkdirAll(filepath.Join(tmp, walDir)); err != nil {
-		return err
-	}
-	if err := saveControl(fsys, tmp, c); err != nil {
-		return err
-	}
-	if err := fsys.SyncDir(tmp); err != nil {
-		return err
+	if err := fillDir(fsys, tmp, c); err != nil {
+		return errors.Join(err, fsys.RemoveAll(tmp))
 	}
 	if err := fsys.Rename(tmp, dir); err != nil {
+		return errors.Join(err, fsys.RemoveAll(tmp))
+	}
+	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
+		return errors.Join(err, removeDir(fsys, dir, tmp))
+	}
+	return nil
+}
+
+func fillDir(fsys wal.FS, dir string, c Control) error {
+	if err := fsys.MkdirAll(filepath.Join(dir, walDir)); err != nil {
 		return err
 	}
-	return fsys.SyncDir(filepath.Dir(dir))
+	if err := saveControl(fsys, dir, c); err != nil {
+		return err
+	}
+	return fsys.SyncDir(dir)
+}
+
+// removeDir removes a timeline's directory, under a name that the next start
+// removes if a crash does not let this one. It can be repeated.
+func removeDir(fsys wal.FS, dir, tmp string) error {
+	if err := fsys.Rename(dir, tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := fsys.SyncDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	return fsys.RemoveAll(tmp)
 }
 
 // TempPrefix begins the names of directories that a crash may have left behind:
@@ -144,13 +165,17 @@ const TempPrefix = ".tmp-"
 
 // Open opens the timeline in cfg.Dir; its context ends with ctx. A directory
 // that cannot be used gives a timeline that is broken, not an error, so that it
-// can be seen; an error means that there is no control file to name it by.
-func Open(ctx context.Context, cfg Config) (*Timeline, error) {
+// can be seen; an error means that there is no control file, or none of this
+// timeline.
+func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	c, err := LoadControl(cfg.FS, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	t := newTimeline(ctx, cfg, c.ID())
+	if c.ID() != id {
+		return nil, fmt.Errorf("%s has the control file of timeline %s, and its place is that of %s: it was copied or renamed; put it back", cfg.Dir, c.ID(), id)
+	}
+	t := newTimeline(ctx, cfg, id)
 	t.control.Store(&c)
 	t.saved.Store(&savedAt{at: cfg.now(), flush: c.Flush})
 	t.quorum = c.QuorumOf(c.Flush.TLI)

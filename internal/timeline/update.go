@@ -3,6 +3,7 @@ package timeline
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -14,17 +15,34 @@ var errNoChange = errors.New("no change")
 // change to a copy, takes the positions along, makes the copy durable and only
 // then shows it. A change that returns errNoChange saves nothing.
 func (t *Timeline) update(ctx context.Context, change func(*Control) error) error {
+	if err := t.lockControl(ctx); err != nil {
+		return err
+	}
+	defer t.unlockControl()
+	return t.updateLocked(change)
+}
+
+// lockControl takes the lock that is held over a save.
+func (t *Timeline) lockControl(ctx context.Context) error {
 	select {
 	case t.saving <- struct{}{}:
+		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("wait for a save of the control file: %w", context.Cause(ctx))
 	}
-	defer func() { <-t.saving }()
+}
+
+func (t *Timeline) unlockControl() { <-t.saving }
+
+func (t *Timeline) updateLocked(change func(*Control) error) error {
 	next := t.control.Load().clone()
 	if err := change(&next); errors.Is(err, errNoChange) {
 		return nil
 	} else if err != nil {
 		return err
+	}
+	if t.closed {
+		return fmt.Errorf("save control file: %w", ErrShuttingDown)
 	}
 	if l := t.log.Load(); l != nil {
 		s := l.Stats()
@@ -43,10 +61,11 @@ func (t *Timeline) SaveControl(ctx context.Context) error {
 	return t.update(ctx, func(*Control) error { return nil })
 }
 
-// SetSource changes where WAL is streamed from. acceptDataLoss lets that source
-// fork below a decided end: acknowledged commits that it lacks are given up.
+// SetSource changes where WAL is streamed from; "" leaves it. acceptDataLoss lets
+// that source fork below a decided end: acknowledged commits that it lacks are
+// given up.
 func (t *Timeline) SetSource(ctx context.Context, conninfo string, acceptDataLoss bool) error {
-	err := t.update(ctx, func(c *Control) error {
+	return t.changeSource(ctx, func(c *Control) {
 		if conninfo != "" {
 			c.Source = conninfo
 		}
@@ -54,27 +73,33 @@ func (t *Timeline) SetSource(ctx context.Context, conninfo string, acceptDataLos
 		if acceptDataLoss {
 			c.AcceptDataLossOn = t.tli()
 		}
-		return nil
 	})
-	if err != nil {
-		return err
-	}
-	t.sourceGeneration.Add(1)
-	t.wake.Ring(ReasonRequest)
-	return nil
 }
 
 // SetFileSource takes the configuration file's word for the source, if it
 // changed since it was last read: what the API said in between stays otherwise.
 func (t *Timeline) SetFileSource(ctx context.Context, conninfo string) error {
-	if t.Control().FileSource == conninfo {
-		return nil
-	}
+	return t.changeSource(ctx, func(c *Control) {
+		if c.FileSource != conninfo {
+			c.Source, c.FileSource = conninfo, conninfo
+		}
+	})
+}
+
+// changeSource makes what runs for another source end. What says nothing new cuts
+// no stream.
+func (t *Timeline) changeSource(ctx context.Context, change func(*Control)) error {
+	another := false
 	err := t.update(ctx, func(c *Control) error {
-		c.Source, c.FileSource = conninfo, conninfo
+		was := *c
+		change(c)
+		another = c.Source != was.Source || c.AcceptDataLossOn != was.AcceptDataLossOn
+		if !another && c.FileSource == was.FileSource {
+			return errNoChange
+		}
 		return nil
 	})
-	if err != nil {
+	if err != nil || !another {
 		return err
 	}
 	t.sourceGeneration.Add(1)
