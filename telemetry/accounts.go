@@ -63,9 +63,7 @@ func (p *processor) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	stop := context.AfterFunc(ctx, p.exporter.cut)
-	defer stop()
-	err := p.SpanProcessor.Shutdown(ctx)
+	err := p.SpanProcessor.Shutdown(ctx) // returns when ctx ends, and leaves the export that runs behind
 	p.exporter.cut()
 	p.exporter.running.Wait()
 	p.accounts.dropped.Add(uint64(p.accounts.inFlight.Swap(0)))

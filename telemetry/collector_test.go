@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sluicewal/sluice/internal/timeline"
 )
@@ -42,6 +45,21 @@ func TestSeriesVanishWithTheTimeline(t *testing.T) {
 	}
 	if len(tel.timelines) != 0 {
 		t.Errorf("events of %d timelines are kept", len(tel.timelines))
+	}
+}
+
+func TestLabelsOfTimelinesThatAreGoneAreForgotten(t *testing.T) {
+	tel, _ := start(t, Config{})
+	src := &fakeSource{timelines: []TimelineStats{busyTimeline(acme)}}
+	tel.Watch(src)
+	c := newCollector(tel, noLimit, TierVital)
+	for _, want := range []int{1, 0} {
+		ch := make(chan prometheus.Metric, 100)
+		c.Collect(ch)
+		if len(c.labels) != want {
+			t.Errorf("labels of %d timelines are kept, want %d", len(c.labels), want)
+		}
+		src.timelines = nil
 	}
 }
 
@@ -150,7 +168,7 @@ func BenchmarkScrape10k(b *testing.B) {
 	src := &fakeSource{}
 	for i := range 10000 {
 		s := busyTimeline(timeline.ID{Tenant: timeline.TenantID(fmt.Sprintf("t%d", i%100)), Name: fmt.Sprintf("n%d", i)})
-		s.Gate.ClosingSince = s.Gate.Oldest.AddDate(-9999, 0, 0)
+		s.Gate.ClosingSince = time.Time{}
 		src.timelines = append(src.timelines, s)
 	}
 	tel.Watch(src)
