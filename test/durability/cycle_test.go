@@ -84,8 +84,7 @@ func (f *failover) endPrimary(ctx context.Context) error {
 			return err
 		}
 	case killedInRecord:
-		f.oldLoad.big.Store(true)
-		if err := f.oldLoad.awaitAcks(ctx, clients); err != nil {
+		if err := f.beginLongRecord(ctx); err != nil {
 			return err
 		}
 	}
@@ -108,6 +107,23 @@ func (f *failover) switchAndWait(ctx context.Context) error {
 		n, err := f.old.Value(ctx, query)
 		return n == "1", err
 	})
+}
+
+// longRecord is the length of a record that takes a while to stream, in bytes:
+// several segments.
+const longRecord = 64 << 20
+
+// beginLongRecord has a long record written, and returns when the keeper has a
+// part of it.
+func (f *failover) beginLongRecord(ctx context.Context) error {
+	from := f.oldLoad.flushed.Load()
+	f.oldLoad.done.Go(func() {
+		// It is cut off, with the primary, and not in the ledger.
+		_ = f.old.Exec(ctx, fmt.Sprintf("SELECT pg_logical_emit_message(true, 'long', repeat('x', %d))", longRecord))
+	})
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStall)
+	defer cancel()
+	return rig.Poll(ctx, time.Millisecond, func() (bool, error) { return f.oldLoad.flushed.Load() > from+longRecord/8, nil })
 }
 
 // seal seals where that is not left to the restore_command.

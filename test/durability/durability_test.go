@@ -48,7 +48,7 @@ func testMain(m *testing.M) int {
 }
 
 func TestDurability(t *testing.T) {
-	disk, err := rig.NewDisk(t, 1024)
+	disk, err := rig.NewDisk(t, 2048)
 	if errors.Is(err, rig.ErrNoDisk) {
 		t.Logf("without full disks and power loss: %v", err)
 	} else if err != nil {
@@ -71,7 +71,7 @@ func TestDurability(t *testing.T) {
 
 // retention keeps the node's disk small: WAL that is older than the base
 // backup is of no use here.
-const retention = "retain: {local_bytes: 384MiB, unbacked: drop}"
+const retention = "retain: {local_bytes: 768MiB, unbacked: drop}"
 
 // again is the command that repeats the schedule.
 func again(t testing.TB) string {
