@@ -78,7 +78,7 @@ func (n *deadNodeDir) lock(t *testing.T) (unlock func()) {
 // seal is what the node did before it ended.
 func (n *deadNodeDir) seal(t *testing.T) {
 	t.Helper()
-	tl, err := timeline.Open(t.Context(), timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: "a"})
+	tl, err := timeline.Open(t.Context(), timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: "a"}, deadTimeline)
 	must(t, err)
 	must(t, tl.PrepareReceive(t.Context()))
 	_, err = tl.Seal(t.Context(), false)

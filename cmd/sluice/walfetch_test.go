@@ -227,6 +227,9 @@ func await(t *testing.T, happened <-chan struct{}, what string) {
 	}
 }
 
+// untilTheyLeave never answers.
+func untilTheyLeave(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
 func TestQuitIsNoUsageError(t *testing.T) {
 	asked := make(chan struct{})
 	url := answering(t, func(_ http.ResponseWriter, r *http.Request) {
