@@ -26,28 +26,26 @@ func WALDir(dataDir string, id ID) string { return filepath.Join(Dir(dataDir, id
 // run, by the same steps as a running node, and marks its tail as handed out.
 // It fails when the directory is locked: then the node runs, and is to be asked.
 func SealOffline(ctx context.Context, dataDir, nodeID string, id ID, acceptDataLoss bool) (res SealResult, err error) {
+	dir := Dir(dataDir, id)
+	if _, err := LoadControl(wal.OSFS{}, dir); errors.Is(err, fs.ErrNotExist) { // before a lock file is made where no node was
+		return SealResult{}, fmt.Errorf("no timeline %s in %s: look for the name in %s", id, dataDir, filepath.Join(dataDir, "tenants"))
+	}
 	lock, err := wal.Lock(filepath.Join(dataDir, LockFile))
 	if err != nil {
 		return SealResult{}, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	t, err := Open(ctx, Config{Dir: Dir(dataDir, id), FS: wal.OSFS{}, NodeID: nodeID}, id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return SealResult{}, fmt.Errorf("no timeline %s in %s: look for the name in %s", id, dataDir, filepath.Join(dataDir, "tenants"))
-	}
+	t, err := Open(ctx, Config{Dir: dir, FS: wal.OSFS{}, NodeID: nodeID}, id)
 	if err != nil {
 		return SealResult{}, err
-	}
-	if state, why := t.State(); state == StateBroken {
-		return SealResult{}, fmt.Errorf("timeline %s: %w", id, why)
 	}
 	res, err = t.sealAndMark(ctx, acceptDataLoss)
 	return res, errors.Join(err, t.Shutdown(ctx, errors.New("sealed offline")))
 }
 
 func (t *Timeline) sealAndMark(ctx context.Context, acceptDataLoss bool) (SealResult, error) {
-	if err := t.PrepareReceive(ctx); err != nil {
-		return SealResult{}, err
+	if state, why := t.State(); state == StateBroken {
+		return SealResult{}, fmt.Errorf("timeline %s: %w", t.id, why)
 	}
 	res, err := t.Seal(ctx, acceptDataLoss)
 	if err != nil {

@@ -102,7 +102,7 @@ func (t *Timeline) finalEnd() (pg.LSN, error) {
 	case s.CommitEnd == 0:
 		return 0, fmt.Errorf("no complete record is held: %w", ErrEmpty)
 	case s.CommitEnd > s.Flush.LSN:
-		return 0, err
+		return 0, fmt.Errorf("the end would be %s, and only %s is durable: %w", s.CommitEnd, s.Flush.LSN, err)
 	default:
 		return s.CommitEnd, nil // whatever failed, what was vouched for is there
 	}
