@@ -3,10 +3,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
 )
@@ -183,7 +185,7 @@ func TestCloneFromBeforeTheFailoverIsRefused(t *testing.T) {
 	clone := b.restore(b.node.RestoreCommand("--copy"), target)
 	b.synchronous(clone)
 	b.do(b.node.Follow(b.ctx, clone.Conninfo()))
-	b.refused("TLI 2", "TLI 3")
+	b.refused("TLI 1", "TLI 2")
 	b.hangs(clone, "INSERT INTO ledger VALUES (-1)")
 	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
 	b.commit(b.primary, 3)
@@ -193,9 +195,10 @@ func TestOldPrimaryIsRewoundThroughWalFetch(t *testing.T) {
 	b := newBenchWith(t, pgserver.Options{SegmentSizeMiB: segmentMiB, Config: map[string]string{
 		"wal_log_hints": "on", "wal_keep_size": "0", "min_wal_size": "2MB", "max_wal_size": "2MB",
 	}})
-	b.fill(b.primary, 2)
+	b.do(b.primary.Exec(b.ctx, "CHECKPOINT")) // the last one that both have
+	b.fill(b.primary, 3)
 	old := b.primary
-	b.failover()
+	seal := b.failover()
 	b.fill(b.primary, 1)
 
 	// The old primary lives on for a while, on its own: that has to be undone.
@@ -204,12 +207,32 @@ func TestOldPrimaryIsRewoundThroughWalFetch(t *testing.T) {
 	b.awaitValue(old, "SHOW synchronous_standby_names", "")
 	b.do(old.Exec(b.ctx, "INSERT INTO ledger VALUES (-1, 'never replicated'); CHECKPOINT"))
 	b.do(old.Stop(b.ctx, pgserver.Fast))
+	b.forgetBelow(old, seal.End)
 
 	b.rewind(old, b.primary)
 	b.rejoin(old, b.primary)
 	b.commit(b.primary, 3)
 	b.awaitValue(old, "SELECT pg_last_wal_replay_lsn() IS NOT NULL AND count(*) = "+fmt.Sprint(b.rows)+" FROM ledger", "t")
 	b.has(old)
+}
+
+// forgetBelow removes the segments that a server still has of TLI 1 below the
+// one that holds end, as its checkpoints do sooner or later.
+func (b *bench) forgetBelow(s *pgserver.Server, end pg.LSN) {
+	b.t.Helper()
+	const size = pg.SegmentSize(segmentMiB << 20)
+	files, err := filepath.Glob(filepath.Join(s.Dir(), "pg_wal", "00000001????????????????"))
+	b.do(err)
+	removed := 0
+	for _, file := range files {
+		if filepath.Base(file) < pg.SegmentName(1, size.SegNo(end), size) {
+			b.do(os.Remove(file))
+			removed++
+		}
+	}
+	if removed == 0 {
+		b.t.Fatalf("no segment of TLI 1 below %s in %s", end, s.Dir())
+	}
 }
 
 // rewind runs pg_rewind, which asks the target's restore_command for what its
