@@ -138,7 +138,7 @@ func startChild(args []string) (*exec.Cmd, error) {
 		return nil, err
 	}
 	runtime.LockOSThread()
-	cmd := exec.Command(self, args...)
+	cmd := exec.CommandContext(context.Background(), self, args...) // it ends when it is told to, and cleans up
 	cmd.Env = append(os.Environ(), childEnv+"="+strconv.Itoa(os.Getpid()))
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -153,8 +153,11 @@ const signalDelay = 200 * time.Millisecond
 
 // waitForChild returns when the child has ended, with the signal that we got, if any.
 func waitForChild(cmd *exec.Cmd, signals <-chan os.Signal) os.Signal {
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // judged by its state
+		close(ended)
+	}()
 	select {
 	case <-ended:
 		return lateSignal(cmd, signals)
