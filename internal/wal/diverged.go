@@ -71,11 +71,8 @@ func (d disk) keepAside(s *survey, g lineage, fork, end pg.LSN) error {
 			return fmt.Errorf("keep diverged WAL: %w", err)
 		}
 	}
-	// All three: the directories may have been made by a process that was killed before it synced their names.
-	for _, dir := range []string{kept.Path, d.path(divergedDir), d.dir} {
-		if err := d.fs.SyncDir(dir); err != nil {
-			return fmt.Errorf("keep diverged WAL: %w", err)
-		}
+	if err := d.fs.SyncDir(kept.Path); err != nil {
+		return fmt.Errorf("keep diverged WAL: %w", err)
 	}
 	return nil
 }

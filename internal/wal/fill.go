@@ -19,7 +19,8 @@ func (l *Log) FillSwitched() error {
 	}
 	p := l.tip.Load().written.load()
 	if p.recordEnd <= p.end {
-		return nil
+		_, err := l.Sync() // the record is there and its zeros were appended, but maybe not synced
+		return err
 	}
 	l.next = p.end
 	zeros := make([]byte, fillBytes)

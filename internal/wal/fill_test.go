@@ -40,3 +40,19 @@ func TestFillSwitchedDoesNothingElsewhere(t *testing.T) {
 		t.Fatalf("flushed to %s, want %s", got, w.End())
 	}
 }
+
+// What stands behind a switch may be appended and not synced, when the next segment could not be made.
+func TestFillSwitchedSyncsZerosThatWereAppended(t *testing.T) {
+	w := source(1000, start+pg.LSN(seg)/4)
+	w.Switch()
+	behind := w.End()
+	cut := start + pg.LSN(seg)/2
+	l, _ := filledLog(t, w, cut)
+	appendAll(t, l, w, cut, behind)
+	if err := l.FillSwitched(); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Flushed().LSN; got != behind {
+		t.Fatalf("flushed to %s, want %s", got, behind)
+	}
+}

@@ -113,14 +113,7 @@ func (d disk) settle(g lineage, f found, trusted bool) error {
 			return err
 		}
 	}
-	if err := d.removeFrom(g, f.end); err != nil {
-		return err
-	}
-	if trusted {
-		return nil
-	}
-	// A process that was killed may have changed names that nobody has synced yet.
-	return d.fs.SyncDir(d.dir)
+	return d.removeFrom(g, f.end)
 }
 
 var errGone = errors.New("it went away while the directory was read")

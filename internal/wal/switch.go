@@ -130,6 +130,7 @@ func (d disk) finishSwitch(s *survey, g lineage, parent pg.TLI, v Vouched) (pg.P
 	fork, _ := g.history.End(parent)
 	at := pg.Position{TLI: g.history.TLI, LSN: fork}
 	old := g.ancestor(parent)
+	// A process that was killed may not have synced the history's name, and if nothing has to be moved, nobody else does.
 	if err := d.fs.SyncDir(d.dir); err != nil {
 		return at, err
 	}
