@@ -39,8 +39,14 @@ func newDeadNode(t *testing.T, node, names string) *deadNodeDir {
 	for n := 40; len(w.Bytes()) < deadSegment*3/2; n = n*7%5003 + 40 {
 		w.Record(n)
 	}
-	n := &deadNodeDir{dir: rig.TempDir(t), wal: w.Bytes(), end: w.End()}
-	n.keep(t, node, names, deadCluster, pg.MinSegmentSize, w.Start(), n.wal)
+	return newDeadNodeWith(t, node, names, w.Start(), w.Bytes(), w.End())
+}
+
+// newDeadNodeWith makes one that holds this WAL, of which the last record ends at end.
+func newDeadNodeWith(t *testing.T, node, names string, start pg.LSN, bytes []byte, end pg.LSN) *deadNodeDir {
+	t.Helper()
+	n := &deadNodeDir{dir: rig.TempDir(t), wal: bytes, end: end}
+	n.keep(t, node, names, deadCluster, pg.MinSegmentSize, start, bytes)
 	return n
 }
 
@@ -53,7 +59,7 @@ func (n *deadNodeDir) keep(t *testing.T, node, names string, systemID uint64, si
 	tl, err := timeline.Create(ctx, timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: node}, deadTimeline, "", "")
 	must(t, err)
 	must(t, tl.Adopt(ctx, timeline.Adoption{SystemID: systemID, SegmentSize: size, Start: pg.Position{TLI: 1, LSN: start}, SourceFlush: start}))
-	must(t, tl.SetQuorum(ctx, names))
+	must(t, tl.SetQuorum(ctx, timeline.Reading{SystemID: systemID, TLI: 1, SyncStandbyNames: names}))
 	must(t, tl.Log().Append(start, bytes))
 	_, err = tl.Log().Sync()
 	must(t, err)

@@ -15,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/pg/pgtest"
 )
 
 const (
@@ -338,6 +341,24 @@ func TestTailOfASealedNodeGoesOutOnlyOnceThatIsWrittenDown(t *testing.T) {
 	}
 	if s, _ := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentTwo); s.status != 0 || !n.control(t).Seals[0].TailServed {
 		t.Errorf("exit %d: %s; the seal is %+v", s.status, s.stderr, n.control(t).Seals)
+	}
+}
+
+// TestEndBehindASwitchRecord: the primary died before it sent the zeros that follow pg_switch_wal's record. That ends with its
+// segment all the same.
+func TestEndBehindASwitchRecord(t *testing.T) {
+	w := pgtest.NewWriter(pg.MinSegmentSize.Start(1), pg.MinSegmentSize, 1, deadCluster)
+	raw := w.Record(5000).End + 24 - w.Start()
+	end := w.Switch().End
+	n := newDeadNodeWith(t, "a", "a", w.Start(), w.Bytes()[:raw], end)
+	if s, b := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentOne); s.status != 0 || !bytes.Equal(b, w.Bytes()) {
+		t.Errorf("exit %d: %s", s.status, s.stderr)
+	}
+	if s, _ := fetch(t, "", "--data-dir", n.dir, "--seal", "acme/main", segmentTwo); s.status != 1 {
+		t.Errorf("above the end: exit %d: %s", s.status, s.stderr)
+	}
+	if s, b := fetch(t, "", "--data-dir", n.dir, "acme/main", segmentOne); s.status != 0 || !bytes.Equal(b, w.Bytes()) {
+		t.Errorf("sealed: exit %d: %s", s.status, s.stderr)
 	}
 }
 
