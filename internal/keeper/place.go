@@ -94,7 +94,7 @@ func (p place) fill(a *restore.Answer, f restore.File) error {
 	}
 	a.SystemID, a.CommitLSN = p.control.SystemID, p.held.recordEnd
 	a.Qualified = p.control.QualifiedAt(p.held.position)
-	a.StartLSN, a.OldestLSN = p.control.Start.LSN, p.oldest()
+	a.StartLSN, a.OldestLSN = p.control.Start.LSN, oldest(p.held.segments, p.held.position.LSN, p.control.SegmentSize)
 	a.Seals = map[pg.TLI]pg.LSN{}
 	for _, s := range p.control.Seals {
 		a.Seals[s.TLI] = s.End
@@ -128,14 +128,13 @@ func (p place) hasHistory(tli pg.TLI) (bool, error) {
 	return err == nil, err
 }
 
-// oldest returns the first LSN that is still held.
-func (p place) oldest() pg.LSN {
-	size := p.control.SegmentSize
-	oldest := size.StartOf(p.held.position.LSN)
-	for _, s := range p.held.segments {
-		oldest = min(oldest, size.Start(s.SegNo))
+// oldest returns the first LSN that is still held, of WAL that ends at end.
+func oldest(segments []wal.SegmentInfo, end pg.LSN, size pg.SegmentSize) pg.LSN {
+	first := size.StartOf(end)
+	for _, s := range segments {
+		first = min(first, size.Start(s.SegNo))
 	}
-	return oldest
+	return first
 }
 
 // durable returns how far each TLI's file of a segment can be read.
@@ -153,6 +152,10 @@ func (p place) durable(n pg.SegNo) (map[pg.TLI]pg.LSN, error) {
 			return nil, err
 		}
 		ends[s.TLI] = r.Durable()
+		if s.TLI == p.held.position.TLI {
+			// A switch record ends with its segment, though the zeros behind it may never have come.
+			ends[s.TLI] = max(ends[s.TLI], min(p.held.recordEnd, p.control.SegmentSize.Start(n+1)))
+		}
 		if err := r.Close(); err != nil {
 			return nil, err
 		}

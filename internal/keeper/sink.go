@@ -26,6 +26,9 @@ func (s sink) Held() replication.Held {
 		held.Seal = &replication.Seal{TLI: h.Seal.TLI, End: h.Seal.End}
 	}
 	held.History = s.heldHistory(h.Position.TLI)
+	if l := s.Log(); l != nil {
+		held.Oldest = oldest(l.Segments(), h.Position.LSN, h.SegmentSize)
+	}
 	return held
 }
 

@@ -10,6 +10,8 @@ type Held struct {
 	SegmentSize pg.SegmentSize
 	Position    pg.Position // raw end: the first byte that is not held
 	RecordEnd   pg.LSN      // end of the last complete record; at most Position.LSN
+	// Oldest is the first LSN that is still held; 0 if that is not known.
+	Oldest pg.LSN
 	// History of Position.TLI, which tells apart two promotions that chose one number; the zero value if it is not known.
 	History pg.History
 	// Seal of Position.TLI; nil if there is none.
@@ -133,6 +135,10 @@ func judgeNewTLI(held Held, src Source) (Start, error) {
 		return Start{}, refuse(Behind, "it left TLI %s at %s, below %s, the end that TLI was sealed with: it lacks acknowledged "+
 			"commits; restore it up to the end, or set the source with --accept-data-loss to follow it without them",
 			at.TLI, fork, held.Seal.End)
+	}
+	if fork < held.Oldest {
+		return Start{}, refuse(Behind, "it left TLI %s at %s, below %s, where what is kept here begins: it was restored to a point before "+
+			"that, and none of this is its history; give it a timeline of its own", at.TLI, fork, held.Oldest)
 	}
 	if at.LSN < fork {
 		return Start{TLI: at.TLI, LSN: held.SegmentSize.StartOf(at.LSN)}, nil

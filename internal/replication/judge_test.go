@@ -132,6 +132,11 @@ func TestJudge(t *testing.T) {
 			},
 			reason: Forked, text: []string{"0/2700000", "0/2800000", "timeline of its own"},
 		}, {
+			name:   "forked below everything that is held",
+			held:   func(h *Held) { h.Oldest = 0x3000000 },
+			source: child(0x2f00000),
+			reason: Behind, text: []string{"0/2F00000", "0/3000000", "timeline of its own"},
+		}, {
 			name: "own history not known: the bytes must tell",
 			held: func(h *Held) { h.History = pg.History{} },
 			source: func(s *Source) {

@@ -59,6 +59,9 @@ func (s *survey) addCluster(a Answer) error {
 
 func (s *survey) addSeals(a Answer) error {
 	for _, tli := range slices.Sorted(maps.Keys(a.Seals)) {
+		if a.Seals[tli] == 0 {
+			return fmt.Errorf("%s says that TLI %d was sealed at 0/0, where nothing can have ended: its words are damaged", a.From, tli)
+		}
 		end, known := s.seals[tli]
 		if known && end != a.Seals[tli] {
 			return fmt.Errorf("%s says that TLI %d was sealed at %s, and another place says %s: an end is decided once, so one of "+

@@ -172,6 +172,11 @@ func (c Control) check() error {
 	if c.SystemID != 0 && !c.SegmentSize.Valid() {
 		return fmt.Errorf("%w: segment size %d", ErrControlDamaged, c.SegmentSize)
 	}
+	for _, seal := range c.Seals {
+		if seal.TLI == 0 || seal.End == 0 {
+			return fmt.Errorf("%w: it seals TLI %d at %s", ErrControlDamaged, seal.TLI, seal.End)
+		}
+	}
 	return nil
 }
 

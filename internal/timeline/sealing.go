@@ -96,7 +96,13 @@ func (t *Timeline) finalEnd() (pg.LSN, error) {
 	l := t.Log()
 	err := l.Recover()
 	if err == nil {
+		_, err = l.Sync()
+	}
+	if err == nil {
 		err = l.FillSwitched()
+	}
+	if err == nil && l.Stats().CommitEnd > l.Stats().Flush.LSN {
+		err = errors.New("the segment behind a switch is not filled")
 	}
 	switch s := l.Stats(); {
 	case s.CommitEnd == 0:
