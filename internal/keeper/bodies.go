@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -43,6 +44,7 @@ func (m *Member) receiverNow() (*receiver, error) {
 	}
 	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
+	cfg.Settings = m.readSettings
 	connected := cfg.Events.Connected
 	cfg.Events.Connected = func(c replication.Connected) {
 		r.progress()
@@ -66,16 +68,28 @@ func (m *Member) replicationConfig(conninfo string) replication.Config {
 func (m *Member) settings(ctx context.Context) error {
 	return replication.WatchSettings(ctx, m.replicationConfig(m.Control().Source), settingsInterval, func(s replication.Settings) {
 		tasks.Progress(ctx)
-		m.readSettings(ctx, s)
+		if err := m.readSettings(ctx, s); err != nil && ctx.Err() == nil {
+			m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source could not be kept, and are read again",
+				slog.String("timeline", m.ID().String()), slog.Any("error", err))
+		}
 	})
 }
 
-// readSettings takes a reading of the source's settings.
-func (m *Member) readSettings(ctx context.Context, s replication.Settings) {
+// readSettings takes a reading of the source's settings. The error says that it
+// could not be kept. A setting that is not understood is no error: it is taken
+// for the strictest.
+func (m *Member) readSettings(ctx context.Context, s replication.Settings) error {
+	known := m.Quorum().Raw == s.SyncStandbyNames
 	m.lastSettings.Store(&s)
-	if err := m.SetQuorum(ctx, s.SyncStandbyNames); err != nil && ctx.Err() == nil {
-		m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source are not understood", slog.Any("error", err))
+	err := m.SetQuorum(ctx, timeline.Reading{SystemID: s.SystemID, TLI: s.TLI, SyncStandbyNames: s.SyncStandbyNames})
+	if !errors.Is(err, timeline.ErrUnreadableSetting) {
+		return err
 	}
+	if !known {
+		m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "setting of the source is not understood: a seal will need --accept-data-loss",
+			slog.String("timeline", m.ID().String()), slog.Any("error", err))
+	}
+	return nil
 }
 
 // remove lets the oldest local WAL go, as far as the retention rule wants it to

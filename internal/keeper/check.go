@@ -59,8 +59,13 @@ func (k *Keeper) Check(ctx context.Context, id timeline.ID) ([]Finding, error) {
 	if l := m.Log(); l != nil {
 		e.flush, e.commit = l.Stats().Flush, l.Stats().CommitEnd
 	}
-	if e.control.Source != "" {
-		e.ask(ctx, m)
+	if e.control.Source == "" {
+		return e.findings(), nil
+	}
+	if e.ask(ctx, m); e.source != nil {
+		if err := m.readSettings(ctx, e.settings); err != nil {
+			return nil, fmt.Errorf("keep the settings of the source: %w", err)
+		}
 	}
 	return e.findings(), nil
 }
@@ -73,9 +78,6 @@ func (e *evidence) ask(ctx context.Context, m *Member) {
 		return
 	}
 	e.source, e.settings = &src, settings
-	if src.TLI == e.flush.TLI {
-		m.readSettings(ctx, settings)
-	}
 }
 
 // findings judges. It is pure.

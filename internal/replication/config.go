@@ -33,6 +33,10 @@ type Config struct {
 	// RecoveryGrace is how long a source may be in recovery before it is refused: a switchover's time; 0: 60 s.
 	RecoveryGrace time.Duration
 
+	// Settings is told the source's settings at the beginning of each stream, before anything of it is acknowledged: what
+	// commits wait for is known before the first could count on us. An error ends the session; nil: nobody asks.
+	Settings func(context.Context, Settings) error
+
 	// Events are told what happens. They are called by Run's goroutine, which waits for them.
 	Events Events
 }

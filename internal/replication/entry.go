@@ -13,6 +13,8 @@ type entry struct {
 	source Source
 	at     pg.Position // the first byte to ask for
 	adopt  bool        // the sink holds nothing yet, and begins at at
+	// settings are the source's, if somebody wants to know them.
+	settings Settings
 	// child is the TLI to go over to, at its fork; the zero value if the sink stays on its own. Its Fork is where the TLI
 	// that is held is left, which for a child of a child is not the last in History.
 	child struct {

@@ -85,7 +85,12 @@ func (r *Receiver) prepare(ctx context.Context, l *link) (entry, error) {
 	if src.Slot.Made != "" {
 		r.cfg.Events.slotMade(src.Slot)
 	}
-	return l.enter(ctx, held, src, start)
+	e, err := l.enter(ctx, held, src, start)
+	if err != nil || r.cfg.Settings == nil {
+		return e, err
+	}
+	e.settings, err = l.settings(ctx)
+	return e, err
 }
 
 // excuseRecovery gives a source that is in recovery the time of a switchover before that is a refusal.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
 )
 
 // Settings are what decides on the source whether its commits wait for us.
 type Settings struct {
+	SystemID          uint64 // of the cluster that has them
+	TLI               pg.TLI // that it is on
 	SyncStandbyNames  string // synchronous_standby_names, as SHOW prints it
 	SynchronousCommit string // synchronous_commit, as our role has it; sessions may have another
 	InRecovery        bool
@@ -16,8 +20,12 @@ type Settings struct {
 
 // settings reads them.
 func (l *link) settings(ctx context.Context) (Settings, error) {
-	var set Settings
-	var err error
+	var src Source
+	err := l.identifySystem(ctx, &src)
+	if err != nil {
+		return Settings{}, err
+	}
+	set := Settings{SystemID: src.SystemID, TLI: src.TLI}
 	if set.SyncStandbyNames, err = l.show(ctx, "synchronous_standby_names"); err != nil {
 		return Settings{}, err
 	}

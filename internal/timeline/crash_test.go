@@ -135,7 +135,7 @@ func (l *life) receive(ctx context.Context, w *pgtest.Writer, names string) erro
 	if err := l.followChild(ctx, w); err != nil {
 		return err
 	}
-	if err := l.tl.SetQuorum(ctx, names); err != nil {
+	if err := l.tl.SetQuorum(ctx, reading(l.tl, names)); err != nil {
 		return err
 	}
 	q := l.tl.Quorum()

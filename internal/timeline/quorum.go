@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,12 +31,17 @@ type Quorum struct {
 	ReadAt     time.Time `json:"-"`
 }
 
+// ErrUnreadableSetting says that a setting is not what this program knows.
+var ErrUnreadableSetting = errors.New("setting is not understood")
+
 // ReadQuorum makes a Quorum of the setting's text, for the node whose
-// application_name is name.
+// application_name is name. Of a text that is not understood, which wraps
+// ErrUnreadableSetting, it makes one that no number of nodes can vouch for.
 func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
 	s, err := pg.ParseSyncStandbyNames(raw)
 	if err != nil {
-		return Quorum{}, fmt.Errorf("synchronous_standby_names %q: %w", raw, err)
+		q := Quorum{TLI: tli, Raw: raw, ReadAt: now, Unbounded: true, Required: 1, RequiredBy: raw}
+		return q, fmt.Errorf("synchronous_standby_names %q: %w: %w", raw, ErrUnreadableSetting, err)
 	}
 	q := Quorum{TLI: tli, Raw: raw, Names: s.Names, ReadAt: now, Required: 1}
 	if s.Empty() {

@@ -1,6 +1,7 @@
 package timeline_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -56,9 +57,59 @@ func TestQuorumNamesAreComparedWithoutCase(t *testing.T) {
 	}
 }
 
-func TestSettingThatIsNoListIsAnError(t *testing.T) {
-	if _, err := timeline.ReadQuorum(1, "ANY x (a", "a", time.Now()); err == nil || !strings.Contains(err.Error(), `"ANY x (a"`) {
+// TestSettingThatIsNotUnderstood: then nobody knows how many have to vouch.
+func TestSettingThatIsNotUnderstood(t *testing.T) {
+	fsys := crashfs.New()
+	tl := create(t, fsys)
+	w := source(1000, start+10_000)
+	receive(t, tl, w, w.End())
+	err := tl.SetQuorum(t.Context(), reading(tl, "MOST (a, b"))
+	if !errors.Is(err, timeline.ErrUnreadableSetting) || !strings.Contains(err.Error(), `"MOST (a, b"`) {
 		t.Errorf("got %v", err)
+	}
+	if q := tl.Quorum(); q.Raw != "MOST (a, b" || q.Synchronous || q.ReadAt.IsZero() {
+		t.Errorf("read %+v", q)
+	}
+	tl = open(t, shutdown(t, tl, fsys))
+	if _, err := tl.Seal(t.Context(), false); err == nil || !strings.Contains(err.Error(), `"MOST (a, b"`) {
+		t.Errorf("sealed: %v", err)
+	}
+}
+
+// TestQuorumOfAnother says nothing about our commits: a source that is refused can still be asked for its settings.
+func TestQuorumOfAnother(t *testing.T) {
+	fsys := crashfs.New()
+	tl := create(t, fsys)
+	w := source(1000, start+10_000)
+	receive(t, tl, w, w.End())
+	follow(t, tl, w.End())
+	setQuorum(t, tl, "a")
+	now := tl.Quorum()
+	r := reading(tl, "ANY 1 (a, b, c)")
+	r.SystemID++
+	must(t, tl.SetQuorum(t.Context(), r))
+	if q := tl.Control().QuorumOf(2); q.Required != 1 {
+		t.Errorf("of another cluster: %+v", q)
+	}
+	r = reading(tl, "ANY 1 (a, b)")
+	r.TLI = 1
+	must(t, tl.SetQuorum(t.Context(), r))
+	if q := tl.Control().QuorumOf(2); q.Required != 1 || tl.Control().QuorumOf(1).Required != 2 {
+		t.Errorf("of the TLI that was left: %+v", q)
+	}
+	if tl.Quorum().Raw != now.Raw {
+		t.Errorf("the last reading is %+v", tl.Quorum())
+	}
+}
+
+// TestQuorumBeforeTheFirstSource is told, and kept once it is known whose it is.
+func TestQuorumBeforeTheFirstSource(t *testing.T) {
+	fsys := crashfs.New()
+	tl := create(t, fsys)
+	ops := fsys.Ops()
+	must(t, tl.SetQuorum(t.Context(), timeline.Reading{SystemID: systemID, TLI: 1, SyncStandbyNames: "a"}))
+	if q := tl.Quorum(); q.Raw != "a" || !q.Synchronous || fsys.Ops() != ops {
+		t.Errorf("got %+v", q)
 	}
 }
 

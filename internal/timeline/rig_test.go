@@ -167,10 +167,14 @@ func follow(t *testing.T, tl *timeline.Timeline, fork pg.LSN) {
 	must(t, tl.Follow(t.Context(), h, raw))
 }
 
-// setQuorum is a reading of synchronous_standby_names on the newest TLI.
+// reading is one of the source's settings, on the newest TLI.
+func reading(tl *timeline.Timeline, names string) timeline.Reading {
+	return timeline.Reading{SystemID: systemID, TLI: tl.Held().Position.TLI, SyncStandbyNames: names}
+}
+
 func setQuorum(t *testing.T, tl *timeline.Timeline, names string) {
 	t.Helper()
-	must(t, tl.SetQuorum(t.Context(), names))
+	must(t, tl.SetQuorum(t.Context(), reading(tl, names)))
 }
 
 // held reads what is durable, from the start of the first segment on.

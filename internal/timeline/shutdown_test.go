@@ -141,7 +141,7 @@ func TestNothingIsWrittenAfterTheShutdown(t *testing.T) {
 	ops := fsys.Ops()
 	for name, write := range map[string]func() error{
 		"the source":  func() error { return tl.SetSource(t.Context(), "host=late", false) },
-		"the quorum":  func() error { return tl.SetQuorum(t.Context(), "ANY 1 (a, b)") },
+		"the quorum":  func() error { return tl.SetQuorum(t.Context(), reading(tl, "ANY 1 (a, b)")) },
 		"a save":      func() error { return tl.SaveControl(t.Context()) },
 		"the mark":    func() error { return tl.MarkDeleting(t.Context()) },
 		"a seal":      func() error { _, err := tl.Seal(t.Context(), true); return err },

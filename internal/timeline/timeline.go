@@ -178,10 +178,10 @@ func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	t := newTimeline(ctx, cfg, id)
 	t.control.Store(&c)
 	t.saved.Store(&savedAt{at: cfg.now(), flush: c.Flush})
-	t.quorum = c.QuorumOf(c.Flush.TLI)
 	if err := t.openLog(c); err != nil {
 		t.fail(err)
 	}
+	t.quorum = c.QuorumOf(t.tli())
 	return t, nil
 }
 

@@ -107,24 +107,35 @@ func (t *Timeline) changeSource(ctx context.Context, change func(*Control)) erro
 	return nil
 }
 
-// SetQuorum takes a reading of the source's synchronous_standby_names. What
-// changes for the history that is held becomes durable.
-func (t *Timeline) SetQuorum(ctx context.Context, raw string) error {
-	tli := t.tli()
-	seen, err := ReadQuorum(tli, raw, t.cfg.NodeID, t.cfg.now())
-	if err != nil {
-		return err
+// Reading is a source's synchronous_standby_names, and whose they are.
+type Reading struct {
+	SystemID         uint64
+	TLI              pg.TLI
+	SyncStandbyNames string
+}
+
+// SetQuorum takes a reading. What it changes becomes durable, for the TLI that the
+// source is on; another cluster's, or that of a server that was left behind, says
+// nothing about the source's commits now. An error that wraps
+// ErrUnreadableSetting comes after the strictest was assumed.
+func (t *Timeline) SetQuorum(ctx context.Context, r Reading) error {
+	c := t.Control()
+	if c.SystemID != 0 && r.SystemID != c.SystemID {
+		return nil
 	}
-	if tli != 0 {
-		seen, err = t.keepQuorum(ctx, seen)
+	seen, unreadable := ReadQuorum(r.TLI, r.SyncStandbyNames, t.cfg.NodeID, t.cfg.now())
+	if c.SystemID != 0 {
+		var err error
+		if seen, err = t.keepQuorum(ctx, seen); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	if r.TLI >= t.tli() {
+		t.mu.Lock()
+		t.quorum = seen
+		t.mu.Unlock()
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.quorum = seen
-	return nil
+	return unreadable
 }
 
 func (t *Timeline) keepQuorum(ctx context.Context, seen Quorum) (Quorum, error) {
