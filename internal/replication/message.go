@@ -59,6 +59,11 @@ func (s *stream) begin(ctx context.Context) error {
 	if err := s.entry.admit(ctx, r.sink, &r.cfg.Events); err != nil {
 		return err
 	}
+	if tell := r.cfg.Settings; tell != nil {
+		if err := tell(ctx, s.entry.settings); err != nil {
+			return err
+		}
+	}
 	s.phase, s.voice.open = copying, true
 	r.lastPID = s.entry.source.BackendPID
 	r.tracker.connected(s.entry.source, s.entry.at.TLI)
