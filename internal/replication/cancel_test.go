@@ -82,6 +82,9 @@ func testCancellation(t *testing.T, change func(*fakeSource, *memSink), flush pg
 			t.Errorf("state %+v", s)
 		}
 		f.end()
+		if f.dials > 1 {
+			t.Errorf("%d connections: pgconn sent a cancel request", f.dials)
+		}
 		if flush != 0 {
 			checkGoodbye(t, f.said, flush)
 		}
@@ -92,5 +95,35 @@ func testCancellation(t *testing.T, change func(*fakeSource, *memSink), flush pg
 func checkGoodbye(t *testing.T, said []heard, flush pg.LSN) {
 	if n := len(said); n < 3 || said[n-3].status.flush != flush || said[n-2].typ != 'c' || said[n-1].typ != 'X' {
 		t.Errorf("heard %v; want a status with %s, c, X in the end", said, flush)
+	}
+}
+
+// What was not compared is not acknowledged in the goodbye either, although it is durable.
+func TestGoodbyeInTheComparisonAcknowledgesNothing(t *testing.T) {
+	for name, last := range map[string]func(*fakeStream, context.CancelCauseFunc){
+		"cancelled":  func(_ *fakeStream, cancel context.CancelCauseFunc) { cancel(errStop) },
+		"TLI's end":  func(s *fakeStream, _ context.CancelCauseFunc) { s.send(otherMessage('c', "")); s.endOfTLI(2, base+10) },
+		"broken off": func(s *fakeStream, _ context.CancelCauseFunc) { _ = s.conn.Close() },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, sink := newFakeSource(t), holding(base+5000)
+			f.flush = base + 5000
+			ctx, cancel := context.WithCancelCause(t.Context())
+			f.stream = func(s *fakeStream) {
+				s.begin()
+				s.send(walMessage(base, base+5000, zeros(1000)))
+				last(s, cancel)
+				s.rest()
+			}
+			r, err := NewReceiver(f.config(), sink)
+			must(t, err)
+			_ = r.Run(ctx)
+			f.end()
+			for _, h := range f.said {
+				if h.status.flush != 0 {
+					t.Errorf("%s: acknowledged %s", name, h.status.flush)
+				}
+			}
+		})
 	}
 }

@@ -32,6 +32,7 @@ type fakeSource struct {
 	stream    func(*fakeStream)                  // what happens after START_REPLICATION; nil: it is refused
 
 	mu       sync.Mutex
+	dials    int
 	commands []string // all that came
 	said     []heard  // all that came in streams
 	released chan struct{}
@@ -60,6 +61,7 @@ func (f *fakeSource) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
+	f.dials++
 	client, server := net.Pipe()
 	f.wg.Go(func() {
 		defer server.Close()

@@ -95,21 +95,25 @@ func (s *stream) serverError(body []byte) error {
 
 // missingWAL says what is lost, and what still is there.
 func (s *stream) missingWAL(err *pgconn.PgError) error {
-	why := ""
-	switch s.entry.source.Slot.Made {
-	case SlotAbsent:
-		why = fmt.Sprintf(" The slot %s, which should have kept it, was not there: somebody dropped it, or the server was restored "+
-			"or promoted without it.", s.entry.source.Slot.Name)
-	case SlotInvalidated:
-		why = fmt.Sprintf(" The slot %s, which should have kept it, was invalidated: max_slot_wal_keep_size or "+
-			"idle_replication_slot_timeout on the source is too small.", s.entry.source.Slot.Name)
-	}
 	size := s.entry.source.SegmentSize
 	segment := pg.SegmentName(s.entry.at.TLI, size.SegNo(s.received), size)
-	return &MissingWALError{Text: fmt.Sprintf("the source no longer has TLI %s from %s on, segment %s (it says: %s).%s What is "+
-		"kept here, up to there, stays and can be restored; to go on from there would leave a hole. Either copy the missing "+
-		"segments from an archive back into the source's pg_wal, or delete the timeline, create it again and take a new base "+
-		"backup", s.entry.at.TLI, s.received, segment, err.Message, why)}
+	return &MissingWALError{Text: fmt.Sprintf("the source no longer has TLI %s from %s on, segment %s (it says: %s). The slot %s, "+
+		"which should have kept it, %s. What is kept here, up to there, stays and can be restored; to go on from there would "+
+		"leave a hole. Either copy the missing segments from an archive back into the source's pg_wal, or delete the timeline, "+
+		"create it again and take a new base backup",
+		s.entry.at.TLI, s.received, segment, err.Message, s.entry.source.Slot.Name, s.entry.source.Slot.failure())}
+}
+
+// failure is why a slot did not keep the WAL that it should have kept.
+func (s Slot) failure() string {
+	switch s.Made {
+	case SlotAbsent:
+		return "was not there: somebody dropped it, or the server was restored or promoted without it"
+	case SlotInvalidated:
+		return "was invalidated: max_slot_wal_keep_size or idle_replication_slot_timeout on the source is too small"
+	default:
+		return "did not: it was dropped and made again, or was invalidated (max_slot_wal_keep_size on the source is too small)"
+	}
 }
 
 // slotInUse tells another process of our name from our own last connection, which the source has not yet found dead.

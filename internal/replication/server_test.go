@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,9 +30,20 @@ func server(t *testing.T, opts pgserver.Options) *pgserver.Server {
 func standby(t *testing.T, primary *pgserver.Server) *pgserver.Server {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	must(t, primary.BaseBackup(t.Context(), dir, pgserver.FetchWAL))
+	must(t, primary.BaseBackup(t.Context(), dir, pgserver.NoWAL))
 	must(t, pgserver.PrepareStandby(dir, primary.Conninfo(), map[string]string{"wal_retrieve_retry_interval": "100ms"}))
 	return existing(t, dir)
+}
+
+// snapshot copies a server's volume, as it is when the server is stopped.
+func snapshot(t *testing.T, s *pgserver.Server) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "data")
+	must(t, s.Stop(t.Context(), pgserver.Fast))
+	must(t, os.CopyFS(dir, os.DirFS(s.Dir())))
+	must(t, os.Chmod(dir, 0o700))
+	must(t, s.Restart(t.Context()))
+	return dir
 }
 
 func existing(t *testing.T, dir string) *pgserver.Server {
@@ -169,14 +181,14 @@ func (r *running) connected() {
 	eventually(r.t, "the receiver streams", func() bool { return r.State().Name == StateConnected })
 }
 
-// refusal waits for a refusal.
-func (r *running) refusal(reason Reason) *RefusedError {
+// refusal waits for a refusal, and returns its text.
+func (r *running) refusal(reason Reason) string {
 	r.t.Helper()
 	refused := errorAs[*RefusedError](r)
 	if refused.Reason != reason {
 		r.t.Fatalf("refused: %s: %s; want %s", refused.Reason, refused.Text, reason)
 	}
-	return refused
+	return refused.Text
 }
 
 func contains(t *testing.T, text string, parts ...string) {

@@ -77,6 +77,23 @@ func TestOneSyncCoversWhatCameTogether(t *testing.T) {
 	})
 }
 
+// A large message comes in many pieces; its record's commit waits for the last of them in any case.
+func TestOneSyncCoversAMessageInPieces(t *testing.T) {
+	_ = session(t, func(f *fakeSource, sink *memSink, _ *Config) {
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.untilFlush(base)
+			message := walMessage(base, base+9000, zeros(9000))
+			for _, piece := range [][]byte{message[:10], message[10:100], message[100:5000], message[5000:]} {
+				s.send(piece)
+			}
+			if got := s.untilFlush(base + 9000); len(got) != 1 || len(sink.results) != 2 {
+				t.Errorf("%d status messages, syncs %v", len(got), sink.results)
+			}
+		}
+	})
+}
+
 func TestNothingIsAcknowledgedBeforeTheComparison(t *testing.T) {
 	_ = session(t, func(f *fakeSource, sink *memSink, _ *Config) {
 		*sink = *holding(base + 5000)
@@ -121,6 +138,43 @@ func TestStatusIsSentEachInterval(t *testing.T) {
 				h := s.next()
 				if d := h.at.Sub(last); d < 3*time.Second || d > 5*time.Second {
 					t.Errorf("status after %s", d)
+				}
+				last = h.at
+			}
+		}
+	})
+}
+
+func TestCatchingUpSyncsInLargeBatches(t *testing.T) {
+	_ = session(t, func(f *fakeSource, sink *memSink, _ *Config) {
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.untilFlush(base)
+			end := base + 8*mib
+			for at := base; at < end; at += 1 << 14 {
+				s.send(walMessage(at, end, zeros(1<<14)))
+			}
+			s.untilFlush(end)
+			if n := len(sink.results); n > 12 {
+				t.Errorf("%d syncs for 8 MiB", n)
+			}
+		}
+	})
+}
+
+// Over a slow network, a lag does not make commits wait for a large batch.
+func TestCatchingUpSlowlyStillAcknowledges(t *testing.T) {
+	_ = session(t, func(f *fakeSource, _ *memSink, _ *Config) {
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			last := s.untilFlush(base)[0].at
+			for at := base; at < base+100*1000; at += 1000 {
+				s.send(walMessage(at, base+8*mib, zeros(1000)))
+				time.Sleep(5 * time.Millisecond)
+			}
+			for _, h := range s.untilFlush(base + 100*1000) {
+				if d := h.at.Sub(last); d > 30*time.Millisecond && h.at.Before(time.Now()) {
+					t.Errorf("acknowledged after %s", d)
 				}
 				last = h.at
 			}

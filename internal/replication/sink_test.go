@@ -56,7 +56,7 @@ func (m *memSink) Follow(_ context.Context, child pg.History, raw []byte) error 
 	defer m.mu.Unlock()
 	parsed, err := pg.ParseHistory(child.TLI, raw)
 	if err != nil || parsed.TLI != child.TLI {
-		return fmt.Errorf("history %q: %v", raw, err)
+		return fmt.Errorf("history %q: %w", raw, err)
 	}
 	from := m.held.Position
 	fork, ok := child.End(from.TLI)

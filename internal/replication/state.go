@@ -33,7 +33,7 @@ type State struct {
 	Source Source
 	// TLI that is streamed; 0 unless Name is Connected.
 	TLI pg.TLI
-	// SourceEnd is the end of the source's WAL as far as it has told us, on TLI; 0 unless Name is Connected.
+	// SourceEnd is the end of the source's WAL as far as it has told us; 0 unless Name is Connected.
 	SourceEnd pg.LSN
 }
 

@@ -4,25 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"sync"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
 const (
-	// chunkLen is how much is read at once: a few messages, and small enough for a core's second-level cache.
-	chunkLen = 256 << 10
 	// catchUp is the lag, or the amount not yet synced, from which on reading does not wait for the disk.
 	catchUp = 1 << 20
-	// idleAfter is how long a quiet stream keeps its chunk, and how long a message may be under way before what is
-	// there of it is synced.
-	idleAfter = time.Second
+	// gather is how long a stream that lags gathers WAL for one sync, if catchUp bytes take longer.
+	gather = 20 * time.Millisecond
 )
-
-// chunks are the buffers of streams that are not idle.
-var chunks = sync.Pool{New: func() any { return new([chunkLen]byte) }}
 
 // phase is how far a stream is, by the protocol.
 type phase uint8
@@ -129,81 +121,6 @@ func (s *stream) work(ctx context.Context, chunk []byte) error {
 	return s.commit()
 }
 
-// read returns what the source sent; nothing if it sent nothing for a while, or a sync that ran beside has ended.
-func (s *stream) read(ctx context.Context) ([]byte, error) {
-	if err := s.wire.limitRead(s.patience()); err != nil {
-		return nil, fmt.Errorf("read from the source: %w", err)
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if ended, err := s.syncs.collect(); ended || err != nil {
-		return nil, err
-	}
-	buf := s.buffer()
-	began := time.Now()
-	n, err := s.wire.read(buf)
-	s.readAt = time.Now()
-	s.full = n == len(buf)
-	if n > 0 {
-		s.silence = 0
-		s.useChunk()
-		return buf[:n], nil // an error would come again
-	}
-	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		return nil, s.quiet(s.readAt.Sub(began))
-	}
-	return nil, fmt.Errorf("read from the source: %w", err)
-}
-
-// patience is how long to wait for the source.
-func (s *stream) patience() time.Duration {
-	switch untilDue := max(s.due()-time.Since(s.voice.spokeAt), time.Millisecond); {
-	case !s.voice.open:
-		return s.interval
-	case s.full:
-		return time.Millisecond
-	case s.chunk != nil:
-		return min(untilDue, idleAfter)
-	default:
-		return untilDue
-	}
-}
-
-// quiet is told that reading has waited in vain. It gives up on a source that is silent for too long.
-func (s *stream) quiet(waited time.Duration) error {
-	s.silence += waited
-	if limit := s.receiver.cfg.ReceiveTimeout; s.silence >= limit {
-		return fmt.Errorf("the source was silent for %s: the network between, or the server, is down or hangs", limit)
-	}
-	if !s.syncs.running() {
-		s.releaseChunk()
-	}
-	return nil
-}
-
-// buffer is what to read into.
-func (s *stream) buffer() []byte {
-	if s.chunk == nil {
-		return s.small[:]
-	}
-	return s.chunk[:]
-}
-
-// useChunk takes a chunk for the next read.
-func (s *stream) useChunk() {
-	if s.chunk == nil {
-		s.chunk = chunks.Get().(*[chunkLen]byte)
-	}
-}
-
-func (s *stream) releaseChunk() {
-	if s.chunk != nil {
-		chunks.Put(s.chunk)
-		s.chunk = nil
-	}
-}
-
 // take works through what was read.
 func (s *stream) take(ctx context.Context, chunk []byte) error {
 	for {
@@ -255,16 +172,18 @@ func (s *stream) learn(end pg.LSN) {
 
 // commit has the sink sync, when it is time for that.
 func (s *stream) commit() error {
+	pending := &s.syncs.pending
+	behind := s.received+catchUp < s.sourceEnd
 	switch {
 	case s.phase == closing:
 		return s.syncs.all() // nothing can be reported after it
 	case s.phase != copying || s.syncs.running() || !s.syncs.due() || !s.receiver.sink.Verified():
 		return nil
-	case s.syncs.pending.bytes >= catchUp || s.received+catchUp < s.sourceEnd:
+	case pending.bytes >= catchUp || behind && pending.bytes > 0 && s.readAt.Sub(pending.readAt) >= gather:
 		s.syncs.start()
 		return nil
-	case s.silence == 0 && (s.full || !s.decoder.atBorder()):
-		return nil // the rest is under way
+	case s.silence == 0 && (s.full || behind || !s.decoder.atBorder()):
+		return nil // more is under way
 	}
 	return s.syncs.now()
 }

@@ -69,9 +69,6 @@ func (w *wire) wake() {
 	_ = w.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// interrupted says that the session was cancelled.
-func (w *wire) interrupted() bool { return w.cutoff.Load() != nil }
-
 // limitRead sets how long the next read may wait.
 func (w *wire) limitRead(d time.Duration) error {
 	return w.conn.SetReadDeadline(time.Now().Add(d))
