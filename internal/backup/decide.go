@@ -1,0 +1,165 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Seal is the end of a TLI, decided once.
+type Seal struct {
+	TLI pg.TLI `json:"tli"`
+	// End is the record end that nothing above is ever served of.
+	End pg.LSN    `json:"end"`
+	By  string    `json:"by"` // the node that wrote it
+	At  time.Time `json:"at"`
+	// DataLossAccepted says that not enough nodes were asked: acknowledged commits may lie above End.
+	DataLossAccepted bool `json:"data_loss_accepted,omitempty"`
+}
+
+// DecideSeal writes a seal if its TLI has none, and returns the one that is there: the first that was written, for ever.
+func (t *Timeline) DecideSeal(ctx context.Context, proposal Seal) (Seal, error) {
+	proposal.By, proposal.At = t.store.cfg.Node, time.Now().UTC()
+	raw, err := json.Marshal(proposal)
+	if err != nil {
+		return Seal{}, err
+	}
+	key := tliKey(sealDir, proposal.TLI)
+	decided, _, err := t.store.decide(ctx, t.prefix+key, raw)
+	if err != nil {
+		return Seal{}, fmt.Errorf("decide the end of TLI %d: %w", proposal.TLI, err)
+	}
+	return t.decodeSeal(key, decided)
+}
+
+// Seal returns the seal of a TLI; fs.ErrNotExist if there is none.
+func (t *Timeline) Seal(ctx context.Context, tli pg.TLI) (Seal, error) {
+	key := tliKey(sealDir, tli)
+	raw, err := t.store.read(ctx, t.prefix+key)
+	if err != nil {
+		return Seal{}, err
+	}
+	return t.decodeSeal(key, raw)
+}
+
+func (t *Timeline) decodeSeal(key string, raw []byte) (Seal, error) {
+	var s Seal
+	if err := json.Unmarshal(raw, &s); err != nil || tliKey(sealDir, s.TLI) != key || s.End == 0 {
+		return Seal{}, t.quarantine(key, "it is no seal of that TLI")
+	}
+	t.sound(key)
+	return s, nil
+}
+
+// Seals returns all seals.
+func (t *Timeline) Seals(ctx context.Context) ([]Seal, error) {
+	return decided(ctx, t, sealDir, seal, t.Seal)
+}
+
+// Unseal takes a seal back. Whether that may be done is for the caller to know. That there is none is fine.
+func (t *Timeline) Unseal(ctx context.Context, tli pg.TLI) error {
+	return t.store.remove(ctx, t.prefix+tliKey(sealDir, tli))
+}
+
+// Claim is the promotion that a TLI came from. Two servers that were promoted from the same bytes choose the same number
+// and write the same history; the first record above the fork tells them apart, because it has the time of the promotion.
+type Claim struct {
+	TLI     pg.TLI    `json:"tli"`
+	History []byte    `json:"history"` // the history file as the source has it
+	Record  []byte    `json:"record"`  // digest of the first record above the fork
+	By      string    `json:"by"`      // the node that wrote it
+	At      time.Time `json:"at"`
+}
+
+// A ClaimedError says that another promotion has a TLI's number.
+type ClaimedError struct{ Ours, Theirs Claim }
+
+func (e *ClaimedError) Error() string {
+	return fmt.Sprintf("TLI %d belongs to another promotion: node %s followed the one with first record %x (history %q), and this source has %x "+
+		"(history %q); two servers were promoted, and only one of them can be the timeline's",
+		e.Ours.TLI, e.Theirs.By, short(e.Theirs.Record), e.Theirs.History, short(e.Ours.Record), e.Ours.History)
+}
+
+func short(b []byte) []byte { return b[:min(len(b), 8)] }
+
+func (c Claim) equal(o Claim) bool {
+	return c.TLI == o.TLI && string(c.History) == string(o.History) && string(c.Record) == string(o.Record)
+}
+
+// Claim says that a TLI was followed; *ClaimedError if it belongs to another promotion. Doing it twice is fine.
+func (t *Timeline) Claim(ctx context.Context, c Claim) error {
+	if _, err := pg.ParseHistory(c.TLI, c.History); err != nil {
+		return err
+	}
+	c.By, c.At = t.store.cfg.Node, time.Now().UTC()
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	key := tliKey(claimDir, c.TLI)
+	there, _, err := t.store.decide(ctx, t.prefix+key, raw)
+	if err != nil {
+		return fmt.Errorf("claim TLI %d: %w", c.TLI, err)
+	}
+	theirs, err := t.decodeClaim(key, there)
+	if err == nil && !theirs.equal(c) {
+		return &ClaimedError{Ours: c, Theirs: theirs}
+	}
+	return err
+}
+
+// ClaimOf returns who has a TLI's number; fs.ErrNotExist if nobody has.
+func (t *Timeline) ClaimOf(ctx context.Context, tli pg.TLI) (Claim, error) {
+	key := tliKey(claimDir, tli)
+	raw, err := t.store.read(ctx, t.prefix+key)
+	if err != nil {
+		return Claim{}, err
+	}
+	return t.decodeClaim(key, raw)
+}
+
+func (t *Timeline) decodeClaim(key string, raw []byte) (Claim, error) {
+	var c Claim
+	if err := json.Unmarshal(raw, &c); err != nil || tliKey(claimDir, c.TLI) != key {
+		return Claim{}, t.quarantine(key, "it is no claim of that TLI")
+	}
+	if _, err := pg.ParseHistory(c.TLI, c.History); err != nil {
+		return Claim{}, t.quarantine(key, err.Error())
+	}
+	t.sound(key)
+	return c, nil
+}
+
+// Claims returns all claims.
+func (t *Timeline) Claims(ctx context.Context) ([]Claim, error) {
+	return decided(ctx, t, claimDir, claim, t.ClaimOf)
+}
+
+// decided reads all of a directory of decisions, oldest TLI first.
+func decided[T any](ctx context.Context, t *Timeline, dir string, k kind, read func(context.Context, pg.TLI) (T, error)) ([]T, error) {
+	keys, err := t.keys(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	for _, key := range keys {
+		n := t.layout.parse(key)
+		if n.kind != k {
+			continue
+		}
+		one, err := read(ctx, n.tli)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // taken back since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}

@@ -1,0 +1,51 @@
+package backup
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// Peer is another node on the same store: a mem:// URL opens a new one each time.
+func (s *Store) Peer(cfg Config) *Store {
+	peer := newStore(s.bucket, "", cfg.withDefaults())
+	peer.id = s.id
+	return peer
+}
+
+// Put writes an object, whatever is there, as somebody else might.
+func (s *Store) Put(ctx context.Context, key string, content []byte) error {
+	return s.bucket.WriteAll(ctx, key, content, nil)
+}
+
+// Remove removes an object.
+func (s *Store) Remove(ctx context.Context, key string) error { return s.bucket.Delete(ctx, key) }
+
+// ReadAll returns an object.
+func (s *Store) ReadAll(ctx context.Context, key string) ([]byte, error) {
+	return s.bucket.ReadAll(ctx, key)
+}
+
+// PutIfAbsent is what everything rests on: created, or refused.
+func (s *Store) PutIfAbsent(ctx context.Context, key string, content []byte) (created bool, err error) {
+	_, err = s.write(ctx, key, inMemory(content))
+	if errors.Is(err, errExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// SegmentKey returns the key of a whole segment.
+func (t *Timeline) SegmentKey(tli pg.TLI, n pg.SegNo) string {
+	return t.prefix + t.layout.segment(tli, n)
+}
+
+// Keys lists the keys below a directory of the incarnation.
+func (t *Timeline) Keys(ctx context.Context, dir string) ([]string, error) { return t.keys(ctx, dir) }
+
+// Prefix returns where the timeline's objects are.
+func (t *Timeline) Prefix() string { return t.prefix }
+
+// SetEvents replaces the events, before anything runs.
+func (s *Store) SetEvents(e Events) { s.cfg.Events = e }

@@ -1,0 +1,110 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Timeline is one life of a timeline in a store.
+type Timeline struct {
+	store    *Store
+	identity Identity
+	prefix   string // T/L/INCARNATION/
+	layout   layout
+
+	mu      sync.Mutex
+	damaged map[string]*DamagedError // by key, below the prefix; guarded by mu
+}
+
+// Timeline returns one life of a timeline. It does nothing yet.
+func (s *Store) Timeline(tenant, timeline string, id Identity) *Timeline {
+	return &Timeline{
+		store: s, identity: id, prefix: incarnationPrefix(tenant, timeline, id.Incarnation),
+		layout:  layout{size: id.SegmentSize, compression: id.Compression},
+		damaged: map[string]*DamagedError{},
+	}
+}
+
+// Identity returns what was decided about it.
+func (t *Timeline) Identity() Identity { return t.identity }
+
+// quarantine remembers that an object is not what it should be: it is no longer counted as there. It stays in the store,
+// for people.
+func (t *Timeline) quarantine(key, reason string) *DamagedError {
+	d := &DamagedError{Key: t.prefix + key, Reason: reason}
+	t.mu.Lock()
+	t.damaged[key] = d
+	t.mu.Unlock()
+	t.store.cfg.Events.damaged(d)
+	return d
+}
+
+// sound takes an object out of quarantine: somebody has put a good one in its place.
+func (t *Timeline) sound(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.damaged, key)
+}
+
+func (t *Timeline) quarantined(key string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.damaged[key] != nil
+}
+
+// Damaged returns the objects that were found not to be what was written, in no order.
+func (t *Timeline) Damaged() []*DamagedError {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*DamagedError
+	for _, d := range t.damaged {
+		all = append(all, d)
+	}
+	return all
+}
+
+// Bury ends this life: the tombstone is written before anything is removed, and wins over every configuration file. Doing
+// it twice is fine.
+func (t *Timeline) Bury(ctx context.Context, keepObjects bool) error {
+	raw, err := json.Marshal(Tombstone{By: t.store.cfg.Node, At: time.Now().UTC(), KeepObjects: keepObjects})
+	if err != nil {
+		return err
+	}
+	_, _, err = t.store.decide(ctx, t.prefix+tombstoneKey, raw)
+	return err
+}
+
+// DeleteObjects removes all objects of this life but its tombstone, and returns how many. It may be called again after it
+// failed, and refuses where there is no tombstone.
+func (t *Timeline) DeleteObjects(ctx context.Context) (n int, err error) {
+	if _, err := t.store.size(ctx, t.prefix+tombstoneKey); err != nil {
+		return 0, fmt.Errorf("delete the objects of %s, which must have a tombstone first: %w", t.prefix, err)
+	}
+	keys, err := t.keys(ctx, "")
+	if err != nil {
+		return 0, err
+	}
+	for _, key := range keys {
+		if key == tombstoneKey {
+			continue
+		}
+		if err := t.store.remove(ctx, t.prefix+key); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// keys lists the keys below a directory of this life.
+func (t *Timeline) keys(ctx context.Context, dir string) ([]string, error) {
+	var all []string
+	err := t.store.list(ctx, t.prefix+dir, func(o object) bool {
+		all = append(all, o.key[len(t.prefix):])
+		return true
+	})
+	return all, err
+}
