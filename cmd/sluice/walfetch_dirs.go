@@ -47,11 +47,11 @@ func (d *dataDirs) find(ctx context.Context, q restore.Query) restore.Found {
 	}
 	req := restore.Request{File: file, Timeline: d.id.String(), Copy: q.Copy, AcceptDataLoss: q.AcceptDataLoss}
 	found := restore.Find(ctx, req, nodes.places(), nil, nodes.quorum())
-	if found.Tail == 0 || found.Body == nil || nodes.servedTail(found.From[0], found.Tail) {
+	if found.Tail == 0 || nodes.servedTail(found.From[0], found.Tail) {
 		return found
 	}
 	if err := d.markServed(ctx, found.From[0]); err != nil {
-		_ = found.Body.Close() // only read
+		found.Close()
 		return unknown(restore.NotHeld, "that this tail goes out must be written down first, so that nobody takes the seal back: %v. "+
 			"Run 'sluice timeline seal --data-dir %s %s' as the owner of the directory, then ask again", err, found.From[0], d.id)
 	}

@@ -81,11 +81,11 @@ func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) 
 	req := restore.Request{File: file, Timeline: m.ID().String(), Copy: r.Copy, AcceptDataLoss: r.AcceptDataLoss}
 	at := place{name: "node " + m.keeper.cfg.NodeID, control: c, held: heldBy(l)}
 	found := restore.Find(ctx, req, []restore.Place{at}, nil, RequiredQuorum(*c, l.Position().TLI))
-	if found.Tail == 0 || found.Body == nil {
+	if found.Tail == 0 {
 		return found, nil
 	}
 	if err := m.MarkTailServed(ctx, found.Tail); err != nil {
-		_ = found.Body.Close() // only read
+		found.Close()
 		return restore.Found{}, fmt.Errorf("mark the sealed tail as handed out: %w", err)
 	}
 	return found, nil

@@ -101,7 +101,7 @@ func (c *chooser) own(f File) Decision {
 	end, sealed := c.sealed()
 	switch {
 	case sealed && f.Start() >= end:
-		return c.absent("TLI %d was sealed at %s", c.line.TLI, end)
+		return c.behindSeal(end)
 	case sealed:
 		return c.present(f, min(f.End(), end))
 	case f.End() <= c.safe(f.TLI):
@@ -110,6 +110,17 @@ func (c *chooser) own(f File) Decision {
 		return c.absent("this copy ends at %s, the end of the last whole segment below the commit LSN %s", f.Size.StartOf(c.commit), c.commit)
 	}
 	return c.unsealed(f)
+}
+
+// behindSeal says that nothing is above the end of the newest TLI. It is handed out like tail, for that word is what a recovery
+// ends with, and promotes: where the end is a segment's, all below may have gone out before the seal.
+func (c *chooser) behindSeal(end pg.LSN) Decision {
+	d := c.absent("TLI %d was sealed at %s", c.line.TLI, end)
+	if d.Kind == Absent {
+		d.Tail = c.line.TLI
+		d.From = names(filter(c.answered(), func(a Answer) bool { _, sealed := a.Seals[d.Tail]; return sealed }))
+	}
+	return d
 }
 
 // parents decides about a segment at or above the point where the line left its TLI; at is the TLI whose segment goes on from

@@ -46,18 +46,18 @@ const (
 type Decision struct {
 	Kind   Kind
 	Reason Reason // of Unknown
-	// Text says why, and what to do, for people. With Present it is empty.
+	// Text says why, and what to do, for people. With Present it is a note, and mostly empty.
 	Text string
 	// Retry says that the same question may be answered differently in a moment.
 	Retry bool
 
-	// From names the places that can give the file, best first.
+	// From names the places that can give the file, best first; of Absent behind a seal, those that know the seal.
 	From []string
 	// Read is the segment whose bytes are the file's: what was asked for, or, of a child that wrote nothing, its parent's.
 	Read File
 	// UpTo is where a segment's bytes end. From there to the segment's end the file has zeros.
 	UpTo pg.LSN
-	// Tail is the TLI whose seal lets the file out; zero: it is not tail. Before the first byte of a tail is handed out,
-	// the seal must durably say so: from then on somebody may have promoted from it.
+	// Tail is the TLI whose seal lets the answer out, a file or the word that there is none above the end; zero: it is not
+	// tail. Before it is given, the seal must durably say so: from then on somebody may have promoted from it.
 	Tail pg.TLI
 }

@@ -7,5 +7,5 @@
 // again if that may help, and puts the file where PostgreSQL wants it, whole or not at all. [Server] is the source that
 // is another process, asked over HTTP.
 //
-// Nothing here starts a goroutine. Everything may be called by several at once.
+// No goroutine outlives the call, or the body, that it was started for. Everything may be called by several at once.
 package restore

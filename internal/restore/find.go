@@ -14,6 +14,13 @@ type Found struct {
 	Body *Body // set if, and only if, the file is present; the caller closes it
 }
 
+// Close lets go of the file, if there is one; it was only read.
+func (f *Found) Close() {
+	if f.Body != nil {
+		_ = f.Body.Close()
+	}
+}
+
 // Find asks every place about the file, decides, and opens it where it may be handed out. What it hands out is verified; a
 // damaged copy is passed over for one that is not, and named in the answer's Text.
 //
