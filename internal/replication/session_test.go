@@ -152,7 +152,7 @@ func TestCatchingUpSyncsInLargeBatches(t *testing.T) {
 			s.untilFlush(base)
 			end := base + 8*mib
 			for at := base; at < end; at += 1 << 14 {
-				s.send(walMessage(at, end, zeros(1<<14)))
+				s.send(walMessage(at, end+8*mib, zeros(1<<14)))
 			}
 			s.untilFlush(end)
 			if n := len(sink.results); n > 12 {
