@@ -31,16 +31,16 @@ func (d disk) verifySegment(g lineage, id segmentID, upto pg.LSN) error {
 }
 
 func (d disk) verifyWalk(g lineage, n pg.SegNo, upto pg.LSN) error {
-	start, limit := d.size.Start(n), min(upto, d.size.Start(n+1))
-	if limit <= start {
-		return nil
-	}
 	f, err := d.open(segmentID{g.history.TLI, n})
 	if err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {
 		return err
+	}
+	start, limit := d.size.Start(n), min(upto, d.size.Start(n+1))
+	if limit <= start {
+		return nil
 	}
 	w, err := d.approach(g, n)
 	if err != nil || w.Position() != start {
