@@ -167,16 +167,13 @@ func TestCatchingUpSlowlyStillAcknowledges(t *testing.T) {
 	_ = session(t, func(f *fakeSource, _ *memSink, _ *Config) {
 		f.stream = func(s *fakeStream) {
 			s.begin()
-			last := s.untilFlush(base)[0].at
+			s.untilFlush(base)
 			for at := base; at < base+100*1000; at += 1000 {
 				s.send(walMessage(at, base+8*mib, zeros(1000)))
 				time.Sleep(5 * time.Millisecond)
 			}
-			for _, h := range s.untilFlush(base + 100*1000) {
-				if d := h.at.Sub(last); d > 30*time.Millisecond && h.at.Before(time.Now()) {
-					t.Errorf("acknowledged after %s", d)
-				}
-				last = h.at
+			if got := s.untilFlush(base + 100*1000); len(got) < 15 {
+				t.Errorf("%d acknowledgements in half a second", len(got))
 			}
 		}
 	})
