@@ -19,8 +19,8 @@ import (
 // PostgreSQL does next; see walFetchMain.
 type walFetchCmd struct {
 	Timeline string `arg:"" help:"TENANT/TIMELINE, such as acme/main."`
-	File     string `arg:"" help:"Name of the file: %%f."`
-	Path     string `arg:"" help:"Where to put it: %%p."`
+	File     string `arg:"" help:"Name of the file: %f."`
+	Path     string `arg:"" help:"Where to put it: %p."`
 
 	Server  []string `sep:"," placeholder:"URL" help:"Nodes to ask, separated by commas. Default, unless another place is named: $$SLUICE_SERVER, or http://127.0.0.1:7070."`
 	Token   string   `env:"SLUICE_TOKEN" help:"Bearer token for the nodes."`
