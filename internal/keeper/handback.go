@@ -84,7 +84,8 @@ func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) 
 	if found.Tail == 0 {
 		return found, nil
 	}
-	if err := m.MarkTailServed(ctx, found.Tail); err != nil {
+	seal, _ := c.SealOf(found.Tail)
+	if err := m.MarkTailServed(ctx, seal); err != nil {
 		found.Close()
 		return restore.Found{}, fmt.Errorf("mark the sealed tail as handed out: %w", err)
 	}

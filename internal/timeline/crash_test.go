@@ -185,7 +185,7 @@ func (l *life) sealAndServe(ctx context.Context) error {
 		return fmt.Errorf("sealed as %+v, before as %+v", res.Seal, was)
 	}
 	l.said.seal = res.Seal
-	if err := l.tl.MarkTailServed(ctx, res.TLI); err != nil {
+	if err := l.tl.MarkTailServed(ctx, res.Seal); err != nil {
 		return err
 	}
 	l.said.tailServed = true

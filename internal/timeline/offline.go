@@ -51,5 +51,5 @@ func (t *Timeline) sealAndMark(ctx context.Context, acceptDataLoss bool) (SealRe
 	if err != nil {
 		return SealResult{}, err
 	}
-	return res, t.MarkTailServed(ctx, res.TLI)
+	return res, t.MarkTailServed(ctx, res.Seal)
 }

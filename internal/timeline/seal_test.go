@@ -359,13 +359,13 @@ func TestUnseal(t *testing.T) {
 func TestUnsealAfterTheTailWasServed(t *testing.T) {
 	w := source(1000, start+50_000)
 	tl, fsys := received(t, w, w.End())
-	if err := tl.MarkTailServed(t.Context(), 1); !errors.Is(err, timeline.ErrNotSealed) {
+	if err := tl.MarkTailServed(t.Context(), timeline.Seal{TLI: 1, End: w.End()}); !errors.Is(err, timeline.ErrNotSealed) {
 		t.Errorf("mark what is not sealed: %v", err)
 	}
-	seal(t, tl)
-	must(t, tl.MarkTailServed(t.Context(), 1))
+	sealed := seal(t, tl).Seal
+	must(t, tl.MarkTailServed(t.Context(), sealed))
 	ops := fsys.Ops()
-	must(t, tl.MarkTailServed(t.Context(), 1))
+	must(t, tl.MarkTailServed(t.Context(), sealed))
 	if fsys.Ops() != ops {
 		t.Error("the second mark was saved")
 	}
@@ -378,6 +378,22 @@ func TestUnsealAfterTheTailWasServed(t *testing.T) {
 	}
 	if got, err := tl.Unseal(t.Context(), true); err != nil || !got.TailServed {
 		t.Errorf("by force: %+v, %v", got, err)
+	}
+}
+
+// TestTailOfASealThatWasTakenBack must not go out: commits above it were acknowledged since.
+func TestTailOfASealThatWasTakenBack(t *testing.T) {
+	w := source(1000, start+50_000)
+	first := w.End()
+	recordsTo(w, 1000, w.End()+50_000)
+	tl, _ := received(t, w, first)
+	old := seal(t, tl).Seal
+	_, err := tl.Unseal(t.Context(), false)
+	must(t, err)
+	receive(t, tl, w, w.End())
+	seal(t, tl)
+	if err := tl.MarkTailServed(t.Context(), old); !errors.Is(err, timeline.ErrNotSealed) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -187,15 +187,17 @@ func removeSeal(seals []Seal, tli pg.TLI) []Seal {
 	return kept
 }
 
-// MarkTailServed makes durable that a sealed tail is about to be handed out. It
-// is called before the first byte.
-func (t *Timeline) MarkTailServed(ctx context.Context, tli pg.TLI) error {
-	return t.update(ctx, func(c *Control) error { return markTailServed(c, tli) })
+// MarkTailServed makes durable that the tail of a seal is about to be handed out,
+// or its end to be told. It is called before the first byte. It is ErrNotSealed
+// if that seal was taken back since, also where there is another by now, whose
+// end is higher.
+func (t *Timeline) MarkTailServed(ctx context.Context, s Seal) error {
+	return t.update(ctx, func(c *Control) error { return markTailServed(c, s) })
 }
 
-func markTailServed(c *Control, tli pg.TLI) error {
+func markTailServed(c *Control, s Seal) error {
 	for i := range c.Seals {
-		if c.Seals[i].TLI != tli {
+		if c.Seals[i].TLI != s.TLI || c.Seals[i].End != s.End {
 			continue
 		}
 		if c.Seals[i].TailServed {
