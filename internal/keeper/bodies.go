@@ -31,7 +31,7 @@ func (m *Member) receive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.progress = func() { tasks.Progress(ctx) }
+	r.session = ctx
 	return r.Run(ctx)
 }
 
@@ -45,15 +45,8 @@ func (m *Member) receiverNow() (*receiver, error) {
 	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
 	cfg.Settings = m.readSettings
-	connected := cfg.Events.Connected
-	cfg.Events.Connected = func(c replication.Connected) {
-		r.progress()
-		if connected != nil {
-			connected(c)
-		}
-	}
 	var err error
-	if r.Receiver, err = replication.NewReceiver(cfg, sink{m.Timeline}); err != nil {
+	if r.Receiver, err = replication.NewReceiver(cfg, sink{m.Timeline, r.progress}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadConninfo, err)
 	}
 	m.receiver.Store(r)

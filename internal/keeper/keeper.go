@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -30,6 +32,9 @@ var (
 
 // errStopping is the cause of every cancellation when the node stops.
 var errStopping = errors.New("the node stops")
+
+// errReopened is the cause of a broken timeline's end when it could be opened.
+var errReopened = errors.New("the timeline was opened again")
 
 // errDeleting is the cause of a deleted timeline's cancellation.
 var errDeleting = errors.New("the timeline is deleted")
@@ -85,25 +90,27 @@ type tenant struct {
 // directory that cannot be used makes that timeline broken; an error means that
 // the node cannot run at all.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
+	k := newKeeper(ctx, cfg)
+	var err error
+	if k.lock, err = lockDataDir(k.cfg.FS, cfg.DataDir); err != nil {
+		return nil, err
+	}
+	if err := k.start(ctx); err != nil {
+		return nil, errors.Join(err, k.Shutdown(ctx))
+	}
+	return k, nil
+}
+
+func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	if cfg.FS == nil {
 		cfg.FS = wal.OSFS{}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	lock, err := lockDataDir(cfg.FS, cfg.DataDir)
-	if err != nil {
-		return nil, err
-	}
-	k := &Keeper{
-		cfg: cfg, lock: lock,
-		tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{},
-	}
+	k := &Keeper{cfg: cfg, tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{}}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	if err := k.start(ctx); err != nil {
-		return nil, errors.Join(err, k.Shutdown(ctx))
-	}
-	return k, nil
+	return k
 }
 
 func (k *Keeper) start(ctx context.Context) error {
@@ -161,6 +168,7 @@ func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) error {
 		return err
 	}
 	var opening sync.WaitGroup
+	room := make(chan struct{}, openAtOnce)
 	for _, name := range names {
 		if strings.HasPrefix(name, timeline.TempPrefix) {
 			if err := k.cfg.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
@@ -168,34 +176,107 @@ func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) error {
 			}
 			continue
 		}
-		opening.Go(func() { k.openTimeline(ctx, t, name) })
+		room <- struct{}{} // whoever is inside leaves by itself
+		opening.Go(func() {
+			defer func() { <-room }()
+			k.openTimeline(ctx, t, name)
+		})
 	}
 	opening.Wait()
 	return nil
 }
 
-// openTimeline opens one directory. What cannot be opened is shown as broken.
+// openTimeline opens one directory. What cannot be opened is shown as broken;
+// where that may pass, it is tried again.
 func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 	id, err := timeline.NewID(string(t.ID()), name)
 	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no timeline's, left alone", slog.String("name", name))
 		return
 	}
-	tl, err := timeline.Open(t.Context(), k.timelineConfig(id), id)
-	if err != nil {
-		tl = timeline.OpenBroken(t.Context(), k.timelineConfig(id), id, err)
-	}
-	if state, why := tl.State(); state == timeline.StateBroken {
-		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline is broken", slog.String("timeline", id.String()), slog.Any("error", why))
-	}
+	tl := k.open(t, id)
 	if tl.Control().Deleting {
 		k.resumeDelete(ctx, t, tl)
 		return
 	}
-	if err := k.join(t, tl); err != nil {
+	m, err := k.join(t, tl)
+	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline cannot run", slog.String("timeline", id.String()), slog.Any("error", err))
+		return
+	}
+	state, why := tl.State()
+	if state != timeline.StateBroken {
+		return
+	}
+	k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline is broken", slog.String("timeline", id.String()), slog.Any("error", why))
+	if mayPass(why) {
+		k.running.Go(func() { k.reopen(t, m) })
 	}
 }
+
+// open opens a timeline, or stands for one that cannot be opened.
+func (k *Keeper) open(t *tenant, id timeline.ID) *timeline.Timeline {
+	tl, err := timeline.Open(t.Context(), k.timelineConfig(id), id)
+	if err != nil {
+		return timeline.OpenBroken(t.Context(), k.timelineConfig(id), id, err)
+	}
+	return tl
+}
+
+// mayPass reports whether what keeps a timeline from being opened may end by
+// itself, as a full disk may. Damage does not.
+func mayPass(why error) bool {
+	var damaged *wal.DamagedError
+	var errno syscall.Errno
+	return errors.As(why, &errno) && !errors.As(why, &damaged) && !errors.Is(why, timeline.ErrControlDamaged)
+}
+
+// reopenEvery is how often a timeline that could not be opened is tried again.
+const reopenEvery = 2 * time.Second
+
+// errStillBroken says that a timeline could not be opened this time either.
+var errStillBroken = errors.New("the timeline is still broken")
+
+// reopen tries to open a broken timeline until it succeeds, is found to be
+// damaged, or the timeline shuts down.
+func (k *Keeper) reopen(t *tenant, broken *Member) {
+	ctx := broken.Context()
+	again := func(context.Context) error { return k.reopenOnce(t, broken) }
+	for err := errStillBroken; errors.Is(err, errStillBroken); err = k.do(ctx, broken.ID(), "open", again) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(reopenEvery):
+		}
+	}
+}
+
+// reopenOnce puts the timeline in the place of the broken one, if it can be
+// opened now. It is an operation, so that no deletion comes in between.
+func (k *Keeper) reopenOnce(t *tenant, broken *Member) error {
+	if m, err := k.member(broken.ID()); err != nil || m != broken {
+		return err // it was deleted
+	}
+	tl := k.open(t, broken.ID())
+	if state, why := tl.State(); state == timeline.StateBroken {
+		if err := tl.Shutdown(k.ctx, errReopened); err != nil || !mayPass(why) {
+			return err
+		}
+		return errStillBroken
+	}
+	if err := broken.shutdown(k.ctx, errReopened); err != nil {
+		return errors.Join(err, tl.Shutdown(k.ctx, errReopened))
+	}
+	if _, err := k.join(t, tl); err != nil {
+		return errors.Join(err, tl.Shutdown(k.ctx, errReopened))
+	}
+	k.cfg.Log.LogAttrs(k.ctx, slog.LevelInfo, "timeline is no longer broken", slog.String("timeline", tl.ID().String()))
+	return nil
+}
+
+// openAtOnce is how many timelines are opened side by side: each needs a few
+// file descriptors, and a disk is not faster for more.
+const openAtOnce = 32
 
 // subdirectories lists the directories in dir; none if dir is absent.
 func subdirectories(fsys wal.FS, dir string) ([]string, error) {
@@ -259,6 +340,14 @@ func (k *Keeper) member(id timeline.ID) (*Member, error) {
 // lock on the data directory goes. When ctx ends first, the error lists who is
 // still inside; it may be called again to finish.
 func (k *Keeper) Shutdown(ctx context.Context) error {
+	if err := k.stopAll(ctx); err != nil {
+		return err
+	}
+	return k.lock.Close()
+}
+
+// stopAll is Shutdown with the data directory still locked.
+func (k *Keeper) stopAll(ctx context.Context) error {
 	k.mu.Lock()
 	k.stopping = true
 	tenants := sorted(k.tenants)
@@ -276,7 +365,7 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	if err := waitFor(ctx, &k.running); err != nil {
 		return fmt.Errorf("wait for operations under way: %w", err)
 	}
-	return k.lock.Close()
+	return nil
 }
 
 // stopTenant shuts a tenant's timelines down in parallel, then the tenant.

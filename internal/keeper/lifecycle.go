@@ -133,7 +133,8 @@ func (k *Keeper) makeTimeline(id timeline.ID, source, fileSource string) error {
 	if err != nil {
 		return err
 	}
-	return k.join(t, tl)
+	_, err = k.join(t, tl)
+	return err
 }
 
 // checkConninfo refuses what no receiver could be made of, before it is kept.

@@ -13,6 +13,7 @@ import (
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/tasks"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
@@ -35,8 +36,11 @@ type Member struct {
 type receiver struct {
 	*replication.Receiver
 	conninfo string
-	progress func() // of the session that runs; set before each
+	session  context.Context //nolint:containedctx // of the task that runs Run; set before each, used by Run's goroutine
 }
+
+// progress says that the session has achieved something.
+func (r *receiver) progress() { tasks.Progress(r.session) }
 
 // add makes a timeline a member of its tenant.
 func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
@@ -64,15 +68,15 @@ func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
 
 // join adds a timeline and runs its manager until it is shut down. A broken
 // timeline has a manager that never runs.
-func (k *Keeper) join(t *tenant, tl *timeline.Timeline) error {
+func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	m, err := k.add(t, tl)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if state, _ := tl.State(); state != timeline.StateBroken {
 		k.running.Go(m.run)
 	}
-	return nil
+	return m, nil
 }
 
 // run runs the manager, which holds the timeline's gate for as long.

@@ -13,7 +13,13 @@ import (
 
 // sink keeps what a receiver receives in a timeline. It translates, and decides
 // nothing.
-type sink struct{ *timeline.Timeline }
+type sink struct {
+	*timeline.Timeline
+	// progress is told of each sync that succeeded. Being connected is none: a
+	// source with other bytes, or a full disk, shows only after that, and would be
+	// tried again without a pause.
+	progress func()
+}
 
 // Held implements replication.Sink.
 func (s sink) Held() replication.Held {
@@ -85,5 +91,8 @@ func (s sink) Append(lsn pg.LSN, p []byte) error {
 func (s sink) Sync() (pg.LSN, error) {
 	flush, err := s.Log().Sync()
 	s.Synced()
+	if err == nil {
+		s.progress()
+	}
 	return flush, err
 }
