@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,12 +10,16 @@ import (
 	"time"
 )
 
+// tempPrefix begins the name of each directory; the number of the process that
+// made it follows, so that what a killed one left can be told.
+const tempPrefix = "sluice-test-"
+
 // TempDir is a directory that the unprivileged user may enter and write, which
 // t.TempDir's is not. It is removed after the test, and kept after one that
 // failed if SLUICE_KEEP is set.
 func TempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sluice-test-")
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)
 	}

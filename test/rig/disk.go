@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +35,9 @@ func NewDisk(t testing.TB, sizeMiB int) (*Disk, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("%w: we are not root", ErrNoDisk)
 	}
+	if err := sweep(); err != nil {
+		return nil, err
+	}
 	dir := TempDir(t)
 	d := &Disk{image: filepath.Join(dir, "disk.img"), mount: filepath.Join(dir, "disk")}
 	if err := d.format(sizeMiB); err != nil {
@@ -47,6 +52,34 @@ func NewDisk(t testing.TB, sizeMiB int) (*Disk, error) {
 		}
 	})
 	return d, errors.Join(give(d.mount), syncDir(d.mount))
+}
+
+var ours = regexp.MustCompile(`/` + tempPrefix + `(\d+)-[^/]*/disk$`)
+
+// sweep unmounts the disks of test processes that were killed, and so could
+// not do it themselves.
+func sweep() error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		point := strings.Fields(line)[1]
+		m := ours.FindStringSubmatch(point)
+		if m == nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + m[1]); !errors.Is(err, os.ErrNotExist) {
+			continue // its process lives
+		}
+		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmount %s, which a test has left: %w", point, err)
+		}
+		if err := os.RemoveAll(filepath.Dir(point)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Dir is where the disk is mounted.

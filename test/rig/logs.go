@@ -19,14 +19,14 @@ type Allowed struct {
 // SourceGone explains what a node says when its source is killed, restarted or
 // away. Every failover begins with that.
 var SourceGone = []Allowed{{
-	regexp.MustCompile(`task failed, will be tried again: ((read from|write to|ask|connect to) the source: |` +
-		`the source was shut down|the source is in recovery; for 1m0s|SHOW synchronous_standby_names: )`),
+	regexp.MustCompile(`^task failed, will be tried again: ` +
+		`(the source (closed|was|is) |(read from|write to|ask|connect to) the source: |SHOW synchronous_standby_names: )`),
 	"the test killed the primary, or cut its connections",
 }}
 
 // Refused explains what a node says of a source that it has to refuse.
 var Refused = Allowed{
-	regexp.MustCompile(`task failed, will be tried again: .*source refused: `),
+	regexp.MustCompile(`^task failed, will be tried again: .*source refused: `),
 	"the test points the node at a server that could damage what is kept",
 }
 
