@@ -5,6 +5,7 @@
 // configuration, the directory of segments.
 //
 // What is promised: whatever a rig starts, mounts or writes is gone after the
-// test that asked for it, also when that test failed. (If the test process
-// itself is killed, the kernel ends its children; a mount is then left.)
+// test that asked for it, also when that test failed. If the test process itself
+// is killed, the kernel ends its children, and the next test that makes a disk
+// unmounts what is left.
 package rig
