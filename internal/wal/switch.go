@@ -28,6 +28,9 @@ func (l *Log) SwitchTLI(child pg.History, raw []byte) ([]Diverged, error) {
 	if _, err := l.Sync(); err != nil {
 		return nil, fmt.Errorf("switch to TLI %d: %w", child.TLI, err)
 	}
+	if err := l.checkParent(child); err != nil {
+		return nil, fmt.Errorf("switch to TLI %d: %w", child.TLI, err)
+	}
 	if err := l.switchTo(child.TLI, raw); err != nil {
 		return nil, l.poison(fmt.Errorf("switch to TLI %d: %w", child.TLI, err))
 	}
@@ -78,6 +81,19 @@ func (l *Log) checkChild(child pg.History, raw []byte) error {
 		return fmt.Errorf("it leaves TLI %d at %s: %w", t.tli(), fork, &GapError{Want: end, Got: fork})
 	}
 	return l.checkHistory(child.TLI, raw)
+}
+
+// checkParent refuses a child that leaves the newest TLI at a point up to which it cannot be read here: because that lies below
+// everything that is held, or above damage. Once the child's history is durable there is no way back.
+func (l *Log) checkParent(child pg.History) error {
+	s, err := l.survey()
+	if err != nil {
+		return err
+	}
+	h := l.tip.Load().history
+	fork, _ := child.End(h.TLI)
+	_, err = l.findParent(lineage{segments: s.segments, history: h, size: l.size}, fork)
+	return err
 }
 
 // checkHistory refuses another history of a TLI that is known: two promotions chose one number.

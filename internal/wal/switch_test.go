@@ -215,3 +215,29 @@ func TestHistoryThatContradictsTheControlFileIsDamage(t *testing.T) {
 		t.Error("opened with a history that cannot be read")
 	}
 }
+
+// A child that forks below everything that is held cannot be followed, and trying it does no harm.
+func TestSwitchBelowWhatIsHeldChangesNothing(t *testing.T) {
+	w := source(1000, start+3*pg.LSN(seg))
+	fs := crashfs.New()
+	l := openLog(t, fs, wal.Vouched{})
+	from := start + pg.LSN(seg)
+	if err := l.Start(position(1, from)); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, l, w, from, w.End())
+	mustSync(t, l)
+	before := names(t, fs, dir)
+	fork := start + 1000
+	if _, err := l.SwitchTLI(childHistory(fork), childHistoryFile(fork)); err == nil {
+		t.Fatal("a child that forks below what is held was followed")
+	}
+	if got := names(t, fs, dir); !slices.Equal(got, before) {
+		t.Errorf("files are %q now, and were %q", got, before)
+	}
+	if l.Stats().Poisoned != nil || l.Position() != position(1, w.End()) {
+		t.Errorf("the log is at %s, poisoned: %v", l.Position(), l.Stats().Poisoned)
+	}
+	l.Rewind()
+	appendAll(t, l, w, pg.LSN(seg)*pg.LSN(uint64(w.End())/uint64(seg)), w.End())
+}
