@@ -15,13 +15,12 @@ type entry struct {
 	adopt  bool        // the sink holds nothing yet, and begins at at
 	// settings are the source's, if somebody wants to know them.
 	settings Settings
-	// child is the TLI to go over to, at its fork; the zero value if the sink stays on its own. Its Fork is where the TLI
-	// that is held is left, which for a child of a child is not the last in History.
+	// child is the TLI to go over to; the zero value if the sink stays on its own.
 	child struct {
 		history pg.History
-		raw     []byte
-		from    pg.TLI
-		fork    pg.LSN
+		raw     []byte // the history file
+		from    pg.TLI // that is held
+		fork    pg.LSN // where the history leaves that
 	}
 }
 
