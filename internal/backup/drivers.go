@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 	"gocloud.dev/blob"
@@ -23,26 +24,33 @@ import (
 	"google.golang.org/api/googleapi"
 )
 
-// openBucket opens what a URL names. The root is the directory of a file:// store, else empty.
-func openBucket(ctx context.Context, rawURL string, cfg Config) (b *blob.Bucket, root string, err error) {
+// opened is a bucket, and what belongs to it.
+type opened struct {
+	bucket *blob.Bucket
+	root   string // the directory of a file:// store, else empty
+	idle   func() // closes connections that nobody uses; may be nil
+}
+
+// openBucket opens what a URL names.
+func openBucket(ctx context.Context, rawURL string, cfg Config) (o opened, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, "", fmt.Errorf("object store: the URL cannot be read: %w", withoutURL(err))
+		return opened{}, fmt.Errorf("object store: the URL cannot be read: %w", withoutURL(err))
 	}
 	switch u.Scheme {
 	case fileblob.Scheme:
-		return openDirectory(u, cfg)
+		o, err = openDirectory(u, cfg)
 	case s3blob.Scheme:
-		b, err = openS3(ctx, u, cfg.Log)
+		o, err = openS3(ctx, u, cfg.Log)
 	case gcsblob.Scheme, azureblob.Scheme, memblob.Scheme:
-		b, err = blob.OpenBucket(ctx, rawURL)
+		o.bucket, err = blob.OpenBucket(ctx, rawURL)
 	default:
-		return nil, "", fmt.Errorf("object store: URL scheme %q: want file, s3, gs, azblob or mem", u.Scheme)
+		return opened{}, fmt.Errorf("object store: URL scheme %q: want file, s3, gs, azblob or mem", u.Scheme)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("open object store %s: %w", u.Redacted(), err)
+		return opened{}, fmt.Errorf("open object store %s: %w", u.Redacted(), err)
 	}
-	return b, "", nil
+	return o, nil
 }
 
 // withoutURL drops the URL from an error, which may hold a password.
@@ -55,47 +63,49 @@ func withoutURL(err error) error {
 
 // openDirectory opens file:///absolute or file://./relative. Fileblob reads, lists and deletes; what is written is
 // written by [directory].
-func openDirectory(u *url.URL, cfg Config) (*blob.Bucket, string, error) {
+func openDirectory(u *url.URL, cfg Config) (opened, error) {
 	path := u.Path
 	switch {
 	case u.RawQuery != "":
-		return nil, "", fmt.Errorf("object store %s: a file:// URL takes no parameters", u)
+		return opened{}, errors.New("a file:// URL takes no parameters")
 	case u.Host == ".":
 		path = strings.TrimPrefix(path, "/")
 	case u.Host != "" && u.Host != "localhost":
-		return nil, "", fmt.Errorf("object store %s: %q is no directory: write file:///absolute/path or file://./relative/path", u, u.Host)
+		return opened{}, fmt.Errorf("%q is no directory: write file:///absolute/path or file://./relative/path", u.Host)
 	}
 	root, err := filepath.Abs(filepath.FromSlash(path))
 	if err != nil {
-		return nil, "", fmt.Errorf("object store %s: %w", u, err)
+		return opened{}, err
 	}
 	if !cfg.ReadOnly {
 		if err := mkdirDurably(root); err != nil {
-			return nil, "", fmt.Errorf("make the object store's directory: %w", err)
+			return opened{}, err
 		}
 	}
 	b, err := fileblob.OpenBucket(root, &fileblob.Options{Metadata: fileblob.MetadataDontWrite, NoTempDir: true})
-	if err != nil {
-		return nil, "", fmt.Errorf("open object store %s: %w", u, err)
-	}
-	return b, root, nil
+	return opened{bucket: b, root: root}, err
 }
 
-// openS3 opens a bucket by gocloud's reading of the URL, and gives the client under it our logger: the SDK's own writes
-// to standard error.
-func openS3(ctx context.Context, u *url.URL, log *slog.Logger) (*blob.Bucket, error) {
+// openS3 opens a bucket by gocloud's reading of the URL, and gives the client under it our logger, because the SDK's own
+// writes to standard error, and connections of its own, so that they end with the store.
+func openS3(ctx context.Context, u *url.URL, log *slog.Logger) (opened, error) {
 	var opener s3blob.URLOpener
-	quiet, err := opener.OpenBucketURL(ctx, u)
+	plain, err := opener.OpenBucketURL(ctx, u)
 	if err != nil {
-		return nil, err
+		return opened{}, err
 	}
 	var client *s3.Client
-	if !quiet.As(&client) {
-		return quiet, nil
+	if !plain.As(&client) {
+		return opened{}, errors.New("gocloud.dev does not show its S3 client")
 	}
 	opts := client.Options()
 	opts.Logger = awsLogger{log}
-	return s3blob.OpenBucket(ctx, s3.New(opts), u.Host, &opener.Options)
+	var o opened
+	if h, ok := opts.HTTPClient.(*awshttp.BuildableClient); ok {
+		opts.HTTPClient = h.WithTransportOptions(func(t *http.Transport) { o.idle = t.CloseIdleConnections })
+	}
+	o.bucket, err = s3blob.OpenBucket(ctx, s3.New(opts), u.Host, &opener.Options)
+	return o, err
 }
 
 // awsLogger hands what the SDK has to say to slog. Its warnings are about what it skipped, not about what failed: failures
@@ -125,8 +135,13 @@ func serverError(err error) (code string, status int) {
 	if errors.As(err, &google) {
 		status = google.Code
 	}
-	if errors.Is(err, os.ErrPermission) {
+	if errors.Is(err, os.ErrPermission) || lacksCredentials(err) {
 		status = http.StatusForbidden
 	}
 	return code, status
+}
+
+// lacksCredentials tells that the AWS SDK found none to send, for which it has no type.
+func lacksCredentials(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "failed to refresh cached credentials")
 }

@@ -4,19 +4,25 @@ import (
 	"context"
 	"errors"
 
+	"gocloud.dev/blob"
+
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
 // Peer is another node on the same store: a mem:// URL opens a new one each time.
 func (s *Store) Peer(cfg Config) *Store {
-	peer := newStore(s.bucket, "", cfg.withDefaults())
+	peer := newStore(opened{bucket: s.bucket}, cfg.withDefaults())
 	peer.id = s.id
 	return peer
 }
 
-// Put writes an object, whatever is there, as somebody else might.
+// Put writes an object, whatever is there, as somebody else might. Metadata stay.
 func (s *Store) Put(ctx context.Context, key string, content []byte) error {
-	return s.bucket.WriteAll(ctx, key, content, nil)
+	opts := &blob.WriterOptions{ContentType: octets}
+	if a, err := s.bucket.Attributes(ctx, key); err == nil {
+		opts.Metadata = a.Metadata
+	}
+	return s.bucket.WriteAll(ctx, key, content, opts)
 }
 
 // Remove removes an object.

@@ -35,11 +35,27 @@ func (t *Timeline) OpenSegment(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Se
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	p, err := t.NewestPartial(ctx, tli, n)
-	if err != nil {
-		return nil, err
+	return t.openPartial(ctx, tli, n)
+}
+
+// openPartial fetches the newest open segment that is sound.
+func (t *Timeline) openPartial(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Segment, error) {
+	var bad error
+	for {
+		p, err := t.NewestPartial(ctx, tli, n)
+		if errors.Is(err, fs.ErrNotExist) && bad != nil {
+			return nil, bad
+		}
+		if err != nil {
+			return nil, err
+		}
+		s, err := t.fetch(ctx, p.key, p.extent(t.layout.size))
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) {
+			return s, err
+		}
+		bad = err // it is in quarantine, and not the newest any more
 	}
-	return t.fetch(ctx, p.key, p.extent(t.layout.size))
 }
 
 // fetch reads an object to its end, and hands out nothing of it before its digest is right.

@@ -50,6 +50,7 @@ func (c Config) withDefaults() Config {
 type Store struct {
 	cfg     Config
 	bucket  *blob.Bucket
+	idle    func()     // closes idle connections; may be nil
 	dir     *directory // of a file:// store; nil: another
 	id      string     // of sluice.json; set before Open returns
 	limit   limiter
@@ -67,28 +68,32 @@ const (
 // wrong.
 func Open(ctx context.Context, url string, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	bucket, root, err := openBucket(ctx, url, cfg)
+	o, err := openBucket(ctx, url, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(bucket, root, cfg)
+	s := newStore(o, cfg)
 	if err := s.begin(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open object store: %w", err), s.Close())
 	}
 	return s, nil
 }
 
-func newStore(bucket *blob.Bucket, root string, cfg Config) *Store {
-	s := &Store{cfg: cfg, bucket: bucket, limit: newLimiter(cfg.Concurrency)}
-	if root != "" {
-		s.dir = &directory{root: root}
+func newStore(o opened, cfg Config) *Store {
+	s := &Store{cfg: cfg, bucket: o.bucket, idle: o.idle, limit: newLimiter(cfg.Concurrency)}
+	if o.root != "" {
+		s.dir = &directory{root: o.root}
 	}
 	return s
 }
 
 // Close lets go of the store.
 func (s *Store) Close() error {
-	if err := s.bucket.Close(); err != nil {
+	err := s.bucket.Close()
+	if s.idle != nil {
+		s.idle()
+	}
+	if err != nil {
 		return fmt.Errorf("close object store: %w", err)
 	}
 	return nil
