@@ -121,9 +121,9 @@ func (f *failover) beginLongRecord(ctx context.Context) error {
 		// It is cut off, with the primary, and not in the ledger.
 		_ = f.old.Exec(ctx, fmt.Sprintf("SELECT pg_logical_emit_message(true, 'long', repeat('x', %d))", longRecord))
 	})
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStall)
+	waiting, cancel := context.WithTimeoutCause(ctx, patience, errStall)
 	defer cancel()
-	return rig.Poll(ctx, time.Millisecond, func() (bool, error) { return f.oldLoad.flushed.Load() > from+longRecord/8, nil })
+	return rig.Poll(waiting, time.Millisecond, func() (bool, error) { return f.oldLoad.flushed.Load() > from+longRecord/8, nil })
 }
 
 // seal seals where that is not left to the restore_command.
