@@ -135,12 +135,12 @@ func (n *node) Tenant(id timeline.TenantID) (api.Tenant, error) {
 }
 
 // CreateTenant implements api.Node.
-func (n *node) CreateTenant(_ context.Context, id timeline.TenantID) (api.Tenant, bool, error) {
+func (n *node) CreateTenant(ctx context.Context, id timeline.TenantID) (api.Tenant, bool, error) {
 	k, err := n.open()
 	if err != nil {
 		return api.Tenant{}, false, err
 	}
-	created, err := k.CreateTenant(id)
+	created, err := k.CreateTenant(ctx, id)
 	if err != nil {
 		return api.Tenant{}, false, problem(err)
 	}

@@ -57,6 +57,9 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
 	found, err := m.find(ctx, r)
 	if err != nil {
 		pass.Leave()

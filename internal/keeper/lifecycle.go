@@ -41,22 +41,26 @@ func (k *Keeper) Tenant(id timeline.TenantID) (TenantInfo, error) {
 	return TenantInfo{ID: id, Timelines: len(t.members), Stopping: t.deleting || k.stopping}, nil
 }
 
+// tenantKey is the key of a tenant's own operations.
+func tenantKey(id timeline.TenantID) timeline.ID { return timeline.ID{Tenant: id} }
+
 // CreateTenant makes a tenant; created is false when it was there.
-func (k *Keeper) CreateTenant(id timeline.TenantID) (created bool, err error) {
-	k.mu.Lock()
-	t, stopping := k.tenants[id], k.stopping
-	k.mu.Unlock()
-	switch {
-	case stopping:
-		return false, fmt.Errorf("create tenant %s: %w", id, timeline.ErrShuttingDown)
-	case t != nil:
-		return false, nil
-	}
-	if err := k.cfg.FS.MkdirAll(k.timelinesDir(id)); err != nil {
-		return false, fmt.Errorf("create tenant %s: %w", id, err)
-	}
-	k.addTenant(id)
-	return true, nil
+func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (created bool, err error) {
+	err = k.do(ctx, tenantKey(id), "create tenant", func(context.Context) error {
+		k.mu.Lock()
+		t := k.tenants[id]
+		k.mu.Unlock()
+		if t != nil {
+			return nil
+		}
+		if err := k.cfg.FS.MkdirAll(k.timelinesDir(id)); err != nil {
+			return fmt.Errorf("create tenant %s: %w", id, err)
+		}
+		k.addTenant(id)
+		created = true
+		return nil
+	})
+	return created, err
 }
 
 func (k *Keeper) timelinesDir(id timeline.TenantID) string {
@@ -64,11 +68,26 @@ func (k *Keeper) timelinesDir(id timeline.TenantID) string {
 }
 
 // DeleteTenant deletes a tenant's timelines, then the tenant. A creation in it
-// that comes later is refused.
+// that comes later is refused. When ctx ends first, the error says so and the
+// work goes on; a second call joins it.
 func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID) error {
+	return k.do(ctx, tenantKey(id), "delete tenant", func(ctx context.Context) error { return k.deleteTenant(ctx, id) })
+}
+
+// deleteTenant marks all timelines first, so that after a crash none is live
+// again.
+func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID) error {
 	t, members, err := k.beginTenantDelete(id)
 	if err != nil {
 		return err
+	}
+	for _, m := range members {
+		if state, _ := m.State(); state == timeline.StateBroken {
+			continue
+		}
+		if err := m.MarkDeleting(ctx); err != nil {
+			return fmt.Errorf("delete tenant %s: %w", id, err)
+		}
 	}
 	for _, m := range members {
 		if err := k.DeleteTimeline(ctx, m.ID()); err != nil && !errors.Is(err, ErrNoTimeline) {
@@ -111,7 +130,7 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource 
 	if _, err := k.member(id); err == nil {
 		return fmt.Errorf("timeline %s: %w", id, ErrExists)
 	}
-	if _, err := k.CreateTenant(id.Tenant); err != nil {
+	if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
 		return err
 	}
 	return k.do(ctx, id, "create", func(context.Context) error {
@@ -125,16 +144,23 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource 
 func (k *Keeper) makeTimeline(id timeline.ID, source, fileSource string) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
+	refused := k.stopping || t != nil && t.deleting
 	k.mu.Unlock()
-	if t == nil {
+	switch {
+	case t == nil:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, ErrNoTenant)
+	case refused:
+		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
 	tl, err := timeline.Create(t.Context(), k.timelineConfig(id), id, source, fileSource)
 	if err != nil {
 		return err
 	}
-	_, err = k.join(t, tl)
-	return err
+	if _, err = k.join(t, tl); err != nil {
+		// The tenant began to stop meanwhile: what was refused must not come to life at the next start.
+		return errors.Join(err, tl.Shutdown(k.ctx, err), tl.RemoveFiles())
+	}
+	return nil
 }
 
 // checkConninfo refuses what no receiver could be made of, before it is kept.

@@ -31,7 +31,7 @@ func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(
 		select {
 		case <-op.done:
 		case <-ctx.Done():
-			return fmt.Errorf("%s of timeline %s goes on: %w", op.name, id, context.Cause(ctx))
+			return fmt.Errorf("%s %s goes on: %w", op.name, id, context.Cause(ctx))
 		}
 		if op.name == name {
 			return op.err
@@ -47,7 +47,7 @@ func (k *Keeper) begin(id timeline.ID, name string) (op *operation, mine bool, e
 		return op, false, nil
 	}
 	if k.stopping {
-		return nil, false, fmt.Errorf("%s timeline %s: the node stops: %w", name, id, timeline.ErrShuttingDown)
+		return nil, false, fmt.Errorf("%s %s: the node stops: %w", name, id, timeline.ErrShuttingDown)
 	}
 	op = &operation{name: name, done: make(chan struct{})}
 	k.operations[id] = op

@@ -42,7 +42,7 @@ func (v *verifier) verify(ctx context.Context, seg Segment, upTo pg.LSN, sum io.
 	if err := v.approach(ctx, seg, w); err != nil {
 		return v.damaged(err)
 	}
-	if err := v.feed(w, seg, upTo, sum); err != nil {
+	if err := v.feed(ctx, w, seg, upTo, sum); err != nil {
 		return v.damaged(err)
 	}
 	if err := v.leave(ctx, w, upTo); err != nil {
@@ -67,7 +67,7 @@ func (v *verifier) approach(ctx context.Context, seg Segment, w *pg.Walker) erro
 	start := v.file.Start()
 	w.Reset(start, 0)
 	probe := w.Clone()
-	if err := v.feed(probe, seg, start+pageHeaderBytes, io.Discard); err != nil || !probe.InRecord() {
+	if err := v.feed(ctx, probe, seg, start+pageHeaderBytes, io.Discard); err != nil || !probe.InRecord() {
 		return err
 	}
 	for back := leadPages * pg.LSN(pageBytes); ; back *= 16 {
@@ -114,7 +114,7 @@ func (v *verifier) walkSegment(ctx context.Context, w *pg.Walker, tli pg.TLI, n 
 		return err
 	}
 	defer func() { _ = seg.Close() }() // only read
-	return v.feed(w, seg, to, io.Discard)
+	return v.feed(ctx, w, seg, to, io.Discard)
 }
 
 var errNotRecordEnd = errors.New("no record ends where the WAL does")
@@ -170,8 +170,11 @@ func (v *verifier) finishIn(w *pg.Walker, seg Segment, to pg.LSN) error {
 }
 
 // feed gives the walker, and sum, a segment's bytes from where it stands.
-func (v *verifier) feed(w *pg.Walker, seg Segment, to pg.LSN, sum io.Writer) error {
+func (v *verifier) feed(ctx context.Context, w *pg.Walker, seg Segment, to pg.LSN, sum io.Writer) error {
 	for w.Position() < to {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		b := v.buf[:min(len(v.buf), int(to-w.Position()))]
 		if n, err := seg.ReadAt(b, v.file.Size.Offset(w.Position())); n < len(b) {
 			return short(err)

@@ -52,8 +52,13 @@ func NewID(tenant, name string) (ID, error) {
 	return ID{Tenant: t, Name: name}, nil
 }
 
-// String returns "TENANT/TIMELINE".
-func (id ID) String() string { return string(id.Tenant) + "/" + id.Name }
+// String returns "TENANT/TIMELINE", or "TENANT" where there is no timeline's name.
+func (id ID) String() string {
+	if id.Name == "" {
+		return string(id.Tenant)
+	}
+	return string(id.Tenant) + "/" + id.Name
+}
 
 func checkName(what, s string) error {
 	if nameRegexp.MatchString(s) {
