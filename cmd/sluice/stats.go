@@ -82,8 +82,8 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.SourceState, _, _ = m.SourceState()
 	s.SourceConnected = m.Connected()
 	s.LagBytes, s.LagKnown = m.Lag()
-	q := m.Quorum()
-	s.QuorumKnown, s.Synchronous, s.QuorumRequired = !q.ReadAt.IsZero(), q.Synchronous, q.Required
+	s.Synchronous, s.QuorumKnown = m.Synchronous()
+	s.QuorumRequired = m.Quorum().Required
 	if s.SourceConnected && m.Qualified() {
 		s.QuorumReady = 1
 	}

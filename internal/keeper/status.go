@@ -176,7 +176,7 @@ func taskStatus(t manager.TaskStatus) timeline.TaskStatus {
 func (m *Member) quorumStatus() timeline.QuorumStatus {
 	q := m.Quorum()
 	s := timeline.QuorumStatus{
-		K: q.K, N: q.N, Names: q.Names, ReadAt: q.ReadAt, Text: q.Raw, Synchronous: q.Synchronous,
+		K: q.K, N: q.N, Names: q.Names, ReadAt: q.ReadAt, Text: q.Raw, Synchronous: q.Synchronous && fresh(q),
 		Why: notSynchronous(q, m.keeper.cfg.NodeID),
 	}
 	if s.Names == nil {
@@ -189,12 +189,26 @@ func (m *Member) quorumStatus() timeline.QuorumStatus {
 	return s
 }
 
+// fresh reports whether a reading of the source's setting still says something:
+// a reload, or another server at that address, is not announced.
+func fresh(q timeline.Quorum) bool { return time.Since(q.ReadAt) < 3*settingsInterval }
+
+// Synchronous reports whether commits wait for this node; known is false where
+// the source's setting was not read for a while.
+func (m *Member) Synchronous() (synchronous, known bool) {
+	q := m.Quorum()
+	return q.Synchronous && fresh(q), fresh(q)
+}
+
 // notSynchronous says why commits do not wait for this node, and what to do; ""
 // when they do.
 func notSynchronous(q timeline.Quorum, name string) string {
 	switch {
 	case q.ReadAt.IsZero():
 		return "the source's synchronous_standby_names was not read yet"
+	case !fresh(q):
+		return fmt.Sprintf("not known: the source's synchronous_standby_names was last read %s ago (%q), because the source cannot be asked",
+			time.Since(q.ReadAt).Round(time.Second), q.Raw)
 	case q.Synchronous:
 		return ""
 	case q.Raw == "":

@@ -102,6 +102,9 @@ func (t *Timeline) changeSource(ctx context.Context, change func(*Control)) erro
 	if err != nil || !another {
 		return err
 	}
+	t.mu.Lock()
+	t.quorum = Quorum{} // what an earlier source said is not this one's word
+	t.mu.Unlock()
 	t.sourceGeneration.Add(1)
 	t.wake.Ring(ReasonRequest)
 	return nil
