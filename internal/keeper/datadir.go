@@ -49,6 +49,9 @@ func NodeID(fsys wal.FS, dir string) (string, error) {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return "", fmt.Errorf("read %s: %w", filepath.Join(dir, nodeFile), err)
 	}
+	if n.ID == "" {
+		return "", fmt.Errorf("read %s: it has no id", filepath.Join(dir, nodeFile))
+	}
 	return n.ID, nil
 }
 
@@ -64,6 +67,13 @@ func claimNodeID(fsys wal.FS, dir, id string) error {
 		return fmt.Errorf("data directory %s belongs to node %q, and node.id is %q: set node.id back to %q, or use another data_dir", dir, have, id, have)
 	default:
 		return nil
+	}
+	tenants, err := subdirectories(fsys, filepath.Join(dir, tenantsDir))
+	if err != nil {
+		return err
+	}
+	if len(tenants) > 0 {
+		return fmt.Errorf(`data directory %s has tenants and no %s, which says whose they are: write {"id":"…"} into it, with the node.id that received them`, dir, nodeFile)
 	}
 	b, err := json.Marshal(nodeIdentity{ID: id})
 	if err != nil {

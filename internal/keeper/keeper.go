@@ -64,12 +64,13 @@ type Config struct {
 
 // Keeper is a node. Make one with [Open].
 type Keeper struct {
-	cfg  Config
-	lock *wal.FileLock
-	ctx  context.Context // this type is a lifetime
-	stop context.CancelCauseFunc
+	cfg    Config
+	unlock func() error    // lets go of the data directory, once
+	ctx    context.Context // this type is a lifetime
+	stop   context.CancelCauseFunc
 
-	// running counts managers and operations; Shutdown waits for them.
+	// running counts managers and operations; Shutdown waits for them. What begins
+	// while a node runs is added with mu held, after a look at stopping.
 	running sync.WaitGroup
 
 	mu         sync.Mutex
@@ -91,10 +92,11 @@ type tenant struct {
 // the node cannot run at all.
 func Open(ctx context.Context, cfg Config) (*Keeper, error) {
 	k := newKeeper(ctx, cfg)
-	var err error
-	if k.lock, err = lockDataDir(k.cfg.FS, cfg.DataDir); err != nil {
+	lock, err := lockDataDir(k.cfg.FS, cfg.DataDir)
+	if err != nil {
 		return nil, err
 	}
+	k.unlock = sync.OnceValue(lock.Close)
 	if err := k.start(ctx); err != nil {
 		return nil, errors.Join(err, k.Shutdown(ctx))
 	}
@@ -117,28 +119,35 @@ func (k *Keeper) start(ctx context.Context) error {
 	if err := claimNodeID(k.cfg.FS, k.cfg.DataDir, k.cfg.NodeID); err != nil {
 		return err
 	}
+	for _, want := range k.cfg.Timelines {
+		if err := checkConninfo(k.cfg.NodeID, want.Source); err != nil {
+			return fmt.Errorf("timeline %s of the configuration file: %w", want.ID, err)
+		}
+	}
 	if err := k.openAll(ctx); err != nil {
 		return err
 	}
 	for _, want := range k.cfg.Timelines {
 		if err := k.want(ctx, want); err != nil {
-			return fmt.Errorf("timeline %s of the configuration file: %w", want.ID, err)
+			k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline of the configuration file cannot be used",
+				slog.String("timeline", want.ID.String()), slog.Any("error", err))
 		}
 	}
+	k.resumeDeletions()
 	return nil
 }
 
 // want makes a configured timeline exist, and takes over its source where the
-// file's word changed.
+// file's word changed. The file does not bring back what is being deleted.
 func (k *Keeper) want(ctx context.Context, w TimelineConfig) error {
 	m, err := k.member(w.ID)
-	if err == nil {
-		if state, _ := m.State(); state == timeline.StateBroken {
-			return nil
-		}
-		return m.SetFileSource(ctx, w.Source)
+	if err != nil {
+		return k.create(ctx, w.ID, w.Source, w.Source)
 	}
-	return k.create(ctx, w.ID, w.Source, w.Source)
+	if state, _ := m.State(); state == timeline.StateBroken || m.Control().Deleting {
+		return nil
+	}
+	return m.SetFileSource(ctx, w.Source)
 }
 
 // openAll opens every timeline below the data directory.
@@ -153,26 +162,27 @@ func (k *Keeper) openAll(ctx context.Context) error {
 			k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no tenant's, left alone", slog.String("name", name))
 			continue
 		}
-		if err := k.openTenant(ctx, id); err != nil {
-			return err
-		}
+		k.openTenant(ctx, id)
 	}
 	return nil
 }
 
-func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) error {
+// openTenant opens what is below a tenant's directory. One that cannot be read
+// disturbs no other.
+func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) {
 	t := k.addTenant(id)
-	dir := filepath.Join(k.cfg.DataDir, tenantsDir, string(id), timelinesDir)
+	dir := k.timelinesDir(id)
 	names, err := subdirectories(k.cfg.FS, dir)
 	if err != nil {
-		return err
+		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "tenant cannot be read", slog.String("tenant", string(id)), slog.Any("error", err))
+		return
 	}
 	var opening sync.WaitGroup
 	room := make(chan struct{}, openAtOnce)
 	for _, name := range names {
 		if strings.HasPrefix(name, timeline.TempPrefix) {
 			if err := k.cfg.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("remove what a crash left behind: %w", err)
+				k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "what a crash left behind cannot be removed", slog.Any("error", err))
 			}
 			continue
 		}
@@ -183,7 +193,6 @@ func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) error {
 		})
 	}
 	opening.Wait()
-	return nil
 }
 
 // openTimeline opens one directory. What cannot be opened is shown as broken;
@@ -195,10 +204,6 @@ func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 		return
 	}
 	tl := k.open(t, id)
-	if tl.Control().Deleting {
-		k.resumeDelete(ctx, t, tl)
-		return
-	}
 	m, err := k.join(t, tl)
 	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline cannot run", slog.String("timeline", id.String()), slog.Any("error", err))
@@ -209,7 +214,7 @@ func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 		return
 	}
 	k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline is broken", slog.String("timeline", id.String()), slog.Any("error", why))
-	if mayPass(why) {
+	if mayPass(why) && !tl.Control().Deleting {
 		k.running.Go(func() { k.reopen(t, m) })
 	}
 }
@@ -242,7 +247,7 @@ var errStillBroken = errors.New("the timeline is still broken")
 func (k *Keeper) reopen(t *tenant, broken *Member) {
 	ctx := broken.Context()
 	again := func(context.Context) error { return k.reopenOnce(t, broken) }
-	for err := errStillBroken; errors.Is(err, errStillBroken); err = k.do(ctx, broken.ID(), "open", again) {
+	for err := errStillBroken; errors.Is(err, errStillBroken); err = k.do(ctx, broken.ID(), opOpen, again) {
 		select {
 		case <-ctx.Done():
 			return
@@ -300,10 +305,6 @@ func subdirectories(fsys wal.FS, dir string) ([]string, error) {
 func (k *Keeper) addTenant(id timeline.TenantID) *tenant {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.addTenantLocked(id)
-}
-
-func (k *Keeper) addTenantLocked(id timeline.TenantID) *tenant {
 	if t := k.tenants[id]; t != nil {
 		return t
 	}
@@ -338,12 +339,12 @@ func (k *Keeper) member(id timeline.ID) (*Member, error) {
 
 // Shutdown stops everything: timelines in parallel, then their tenants, then the
 // lock on the data directory goes. When ctx ends first, the error lists who is
-// still inside; it may be called again to finish.
+// still inside; it may be called again to finish, and after that.
 func (k *Keeper) Shutdown(ctx context.Context) error {
 	if err := k.stopAll(ctx); err != nil {
 		return err
 	}
-	return k.lock.Close()
+	return k.unlock()
 }
 
 // stopAll is Shutdown with the data directory still locked.

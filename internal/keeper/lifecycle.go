@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"sync"
 
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -41,12 +41,11 @@ func (k *Keeper) Tenant(id timeline.TenantID) (TenantInfo, error) {
 	return TenantInfo{ID: id, Timelines: len(t.members), Stopping: t.deleting || k.stopping}, nil
 }
 
-// tenantKey is the key of a tenant's own operations.
-func tenantKey(id timeline.TenantID) timeline.ID { return timeline.ID{Tenant: id} }
-
-// CreateTenant makes a tenant; created is false when it was there.
+// CreateTenant makes a tenant; created is false when it was there. While one of
+// that name is being deleted, that is waited for.
 func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (created bool, err error) {
-	err = k.do(ctx, tenantKey(id), "create tenant", func(context.Context) error {
+	made := false
+	err = k.do(ctx, tenantKey(id), opCreate, func(context.Context) error {
 		k.mu.Lock()
 		t := k.tenants[id]
 		k.mu.Unlock()
@@ -57,10 +56,13 @@ func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (create
 			return fmt.Errorf("create tenant %s: %w", id, err)
 		}
 		k.addTenant(id)
-		created = true
+		made = true
 		return nil
 	})
-	return created, err
+	if err != nil {
+		return false, err // the work may go on, and write to made
+	}
+	return made, nil
 }
 
 func (k *Keeper) timelinesDir(id timeline.TenantID) string {
@@ -71,34 +73,38 @@ func (k *Keeper) timelinesDir(id timeline.TenantID) string {
 // that comes later is refused. When ctx ends first, the error says so and the
 // work goes on; a second call joins it.
 func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID) error {
-	return k.do(ctx, tenantKey(id), "delete tenant", func(ctx context.Context) error { return k.deleteTenant(ctx, id) })
+	return k.do(ctx, tenantKey(id), opDelete, func(ctx context.Context) error {
+		if err := k.deleteTenant(ctx, id); err != nil {
+			return fmt.Errorf("delete tenant %s: %w", id, err)
+		}
+		return nil
+	})
 }
 
 // deleteTenant marks all timelines first, so that after a crash none is live
 // again.
 func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID) error {
-	t, members, err := k.beginTenantDelete(id)
-	if err != nil {
-		return err
+	t, members := k.beginTenantDelete(id)
+	if t == nil {
+		return ErrNoTenant
 	}
 	for _, m := range members {
-		if state, _ := m.State(); state == timeline.StateBroken {
-			continue
-		}
-		if err := m.MarkDeleting(ctx); err != nil {
-			return fmt.Errorf("delete tenant %s: %w", id, err)
-		}
-	}
-	for _, m := range members {
-		if err := k.DeleteTimeline(ctx, m.ID()); err != nil && !errors.Is(err, ErrNoTimeline) {
+		if err := markDeleting(ctx, m); err != nil {
 			return err
 		}
 	}
-	if err := t.Shutdown(ctx, errDeleting); err != nil {
+	if err := k.deleteTimelines(ctx, members); err != nil {
 		return err
 	}
-	if err := k.cfg.FS.RemoveAll(filepath.Dir(k.timelinesDir(id))); err != nil {
-		return fmt.Errorf("delete tenant %s: %w", id, err)
+	if err := t.Shutdown(ctx, errDeleting); err != nil { // creations that had begun end first
+		return err
+	}
+	dir := filepath.Dir(k.timelinesDir(id))
+	if err := k.cfg.FS.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := k.cfg.FS.SyncDir(filepath.Dir(dir)); err != nil {
+		return err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -106,19 +112,35 @@ func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID) error {
 	return nil
 }
 
-func (k *Keeper) beginTenantDelete(id timeline.TenantID) (*tenant, []*Member, error) {
+// beginTenantDelete lets no timeline join any more, and returns those that have.
+func (k *Keeper) beginTenantDelete(id timeline.TenantID) (*tenant, []*Member) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	t := k.tenants[id]
 	if t == nil {
-		return nil, nil, fmt.Errorf("tenant %s: %w", id, ErrNoTenant)
+		return nil, nil
 	}
 	t.deleting = true
-	return t, sorted(t.members), nil
+	return t, sorted(t.members)
+}
+
+// deleteTimelines deletes side by side: one that is stuck keeps no other.
+func (k *Keeper) deleteTimelines(ctx context.Context, members []*Member) error {
+	errs := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		all.Go(func() {
+			if err := k.DeleteTimeline(ctx, m.ID()); !errors.Is(err, ErrNoTimeline) {
+				errs[i] = err
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // CreateTimeline makes a timeline, and its tenant if need be. A name that is
-// taken is ErrExists.
+// taken is ErrExists; while one of that name is being deleted, that is waited for.
 func (k *Keeper) CreateTimeline(ctx context.Context, id timeline.ID, source string) error {
 	return k.create(ctx, id, source, "")
 }
@@ -127,38 +149,38 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource 
 	if err := checkConninfo(k.cfg.NodeID, source); err != nil {
 		return err
 	}
-	if _, err := k.member(id); err == nil {
-		return fmt.Errorf("timeline %s: %w", id, ErrExists)
-	}
-	if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
-		return err
-	}
-	return k.do(ctx, id, "create", func(context.Context) error {
+	return k.do(ctx, id, opCreate, func(ctx context.Context) error {
 		if _, err := k.member(id); err == nil {
 			return fmt.Errorf("timeline %s: %w", id, ErrExists)
 		}
-		return k.makeTimeline(id, source, fileSource)
+		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
+			return err
+		}
+		return k.makeTimeline(ctx, id, source, fileSource)
 	})
 }
 
-func (k *Keeper) makeTimeline(id timeline.ID, source, fileSource string) error {
+// makeTimeline holds the tenant's gate, so that the tenant's directory does not go
+// before the work is done.
+func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, source, fileSource string) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
-	refused := k.stopping || t != nil && t.deleting
 	k.mu.Unlock()
-	switch {
-	case t == nil:
+	if t == nil {
 		return fmt.Errorf("tenant %s: %w", id.Tenant, ErrNoTenant)
-	case refused:
-		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
+	pass, err := t.Enter(ctx, holderRequest)
+	if err != nil {
+		return err
+	}
+	defer pass.Leave()
 	tl, err := timeline.Create(t.Context(), k.timelineConfig(id), id, source, fileSource)
 	if err != nil {
 		return err
 	}
-	if _, err = k.join(t, tl); err != nil {
+	if _, err := k.join(t, tl); err != nil {
 		// The tenant began to stop meanwhile: what was refused must not come to life at the next start.
-		return errors.Join(err, tl.Shutdown(k.ctx, err), tl.RemoveFiles())
+		return errors.Join(err, tl.Shutdown(context.WithoutCancel(ctx), err), tl.RemoveFiles())
 	}
 	return nil
 }
@@ -200,46 +222,49 @@ func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID) error {
 	if err != nil {
 		return err
 	}
-	return k.do(ctx, id, "delete", func(ctx context.Context) error { return k.delete(ctx, m) })
+	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m) })
 }
 
-// resumeDelete goes on with a deletion that a crash or a stop cut off. Nothing
-// of the timeline runs any more.
-func (k *Keeper) resumeDelete(ctx context.Context, t *tenant, tl *timeline.Timeline) {
-	m, err := k.add(t, tl)
-	if err != nil {
-		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "deletion cannot go on", slog.String("timeline", tl.ID().String()), slog.Any("error", err))
-		return
-	}
-	op, mine, err := k.begin(m.ID(), "delete")
-	if err != nil || !mine {
-		return
-	}
-	k.running.Go(func() {
-		err := k.delete(k.ctx, m)
-		if err != nil {
-			k.cfg.Log.LogAttrs(ctx, slog.LevelError, "deletion cannot go on", slog.String("timeline", m.ID().String()), slog.Any("error", err))
+// resumeDeletions goes on with what a crash or a stop has cut off.
+func (k *Keeper) resumeDeletions() {
+	for _, m := range k.Members() {
+		if !m.Control().Deleting {
+			continue
 		}
-		k.finish(m.ID(), op, err)
-	})
+		// Nothing else runs on it yet; how it ends, delete tells.
+		_, _, _ = k.begin(m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m) })
+	}
 }
 
+// delete takes the steps of a deletion, each of which may have been taken before.
+// Whoever asked may be gone: what fails is also logged.
 func (k *Keeper) delete(ctx context.Context, m *Member) error {
-	source := m.Control().Source
-	m.SetOperation("delete", "mark")
-	if state, _ := m.State(); state != timeline.StateBroken {
-		if err := m.MarkDeleting(ctx); err != nil {
-			return fmt.Errorf("delete timeline %s: %w", m.ID(), err)
-		}
+	err := k.deleteSteps(ctx, m)
+	if err == nil {
+		return nil
 	}
-	m.SetOperation("delete", "stop")
+	m.SetOperation("", "")
+	if ctx.Err() == nil {
+		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "deletion did not end: it goes on at the next start, or when it is asked for again",
+			slog.String("timeline", m.ID().String()), slog.Any("error", err))
+	}
+	return fmt.Errorf("delete timeline %s: %w", m.ID(), err)
+}
+
+func (k *Keeper) deleteSteps(ctx context.Context, m *Member) error {
+	source := m.Control().Source
+	m.SetOperation(opDelete, "mark")
+	if err := markDeleting(ctx, m); err != nil {
+		return err
+	}
+	m.SetOperation(opDelete, "stop")
 	if err := m.shutdown(ctx, errDeleting); err != nil {
 		return err
 	}
-	m.SetOperation("delete", "slot")
+	m.SetOperation(opDelete, "slot")
 	k.dropSlot(ctx, m, source)
-	m.SetOperation("delete", "files")
-	if err := m.RemoveFiles(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	m.SetOperation(opDelete, "files")
+	if err := m.RemoveFiles(); err != nil {
 		return err
 	}
 	k.mu.Lock()
@@ -248,6 +273,14 @@ func (k *Keeper) delete(ctx context.Context, m *Member) error {
 		delete(t.members, m.ID().Name)
 	}
 	return nil
+}
+
+// markDeleting makes the wish durable, where there is a control file to do so.
+func markDeleting(ctx context.Context, m *Member) error {
+	if m.Control().Incarnation == "" {
+		return nil
+	}
+	return m.MarkDeleting(ctx)
 }
 
 // dropSlot lets the source forget us, so that it does not keep WAL for ever. A

@@ -42,8 +42,10 @@ type receiver struct {
 // progress says that the session has achieved something.
 func (r *receiver) progress() { tasks.Progress(r.session) }
 
-// add makes a timeline a member of its tenant.
-func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
+// join makes a timeline a member of its tenant, and runs its manager until it is
+// shut down. A timeline that is broken, or to be deleted, has a manager that never
+// runs.
+func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	pass, err := t.Enter(t.Context(), holderTimeline)
 	if err != nil {
 		return nil, err
@@ -62,20 +64,10 @@ func (k *Keeper) add(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		return nil, fmt.Errorf("tenant %s: %w", t.ID(), timeline.ErrShuttingDown)
 	}
 	t.members[tl.ID().Name] = m
-	k.mu.Unlock()
-	return m, nil
-}
-
-// join adds a timeline and runs its manager until it is shut down. A broken
-// timeline has a manager that never runs.
-func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
-	m, err := k.add(t, tl)
-	if err != nil {
-		return nil, err
-	}
-	if state, _ := tl.State(); state != timeline.StateBroken {
+	if state, _ := tl.State(); state != timeline.StateBroken && !tl.Control().Deleting {
 		k.running.Go(m.run)
 	}
+	k.mu.Unlock()
 	return m, nil
 }
 

@@ -7,50 +7,57 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
-// operation is work on one timeline that must not run beside other such work:
-// create, delete. It belongs to the node, not to the request that asked for it:
-// the client may go away, and a second request for the same joins.
+// The operations.
+const (
+	opCreate = "create"
+	opDelete = "delete"
+	opOpen   = "open" // again, what could not be opened
+)
+
+// operation is work on one timeline, or on a tenant, that must not run beside
+// other such work. It belongs to the node, not to the request that asked for it:
+// the client may go away.
 type operation struct {
 	name string
 	done chan struct{}
 	err  error // written before done is closed
 }
 
-// do runs work as the only operation on id, or joins the one of the same name
-// that runs already. When ctx ends first, the error says so and the work goes
-// on.
+// do runs work as the only operation on id, which for a tenant has no name. When
+// ctx ends first, the error says so and the work goes on.
+//
+// A second deletion joins the first. Whoever creates waits for the other, and then
+// sees for itself: its source may be another.
 func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(context.Context) error) error {
 	for {
-		op, mine, err := k.begin(id, name)
+		op, mine, err := k.begin(id, name, work)
 		if err != nil {
 			return err
-		}
-		if mine {
-			k.running.Go(func() { k.finish(id, op, work(k.ctx)) })
 		}
 		select {
 		case <-op.done:
 		case <-ctx.Done():
-			return fmt.Errorf("%s %s goes on: %w", op.name, id, context.Cause(ctx))
+			return fmt.Errorf("%s %s goes on: %w", op.name, nameOf(id), context.Cause(ctx))
 		}
-		if op.name == name {
+		if mine || op.name == name && name == opDelete {
 			return op.err
 		}
 	}
 }
 
-// begin returns the operation that runs on id, or a new one of that name.
-func (k *Keeper) begin(id timeline.ID, name string) (op *operation, mine bool, err error) {
+// begin returns the operation that runs on id, or begins one.
+func (k *Keeper) begin(id timeline.ID, name string, work func(context.Context) error) (op *operation, mine bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if op := k.operations[id]; op != nil {
 		return op, false, nil
 	}
 	if k.stopping {
-		return nil, false, fmt.Errorf("%s %s: the node stops: %w", name, id, timeline.ErrShuttingDown)
+		return nil, false, fmt.Errorf("%s %s: the node stops: %w", name, nameOf(id), timeline.ErrShuttingDown)
 	}
 	op = &operation{name: name, done: make(chan struct{})}
 	k.operations[id] = op
+	k.running.Go(func() { k.finish(id, op, work(k.ctx)) })
 	return op, true, nil
 }
 
@@ -60,4 +67,15 @@ func (k *Keeper) finish(id timeline.ID, op *operation, err error) {
 	delete(k.operations, id)
 	k.mu.Unlock()
 	close(op.done)
+}
+
+// tenantKey is the key of a tenant's own operations.
+func tenantKey(id timeline.TenantID) timeline.ID { return timeline.ID{Tenant: id} }
+
+// nameOf says what an operation is on.
+func nameOf(id timeline.ID) string {
+	if id.Name == "" {
+		return "tenant " + string(id.Tenant)
+	}
+	return "timeline " + id.String()
 }
