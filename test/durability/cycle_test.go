@@ -46,6 +46,7 @@ type failover struct {
 	oldTLI  int
 	began   time.Time
 	sealed  *rig.Seal // nil: the keeper does not say
+	woken   bool      // the keeper, which an offline seal found dead, runs again
 }
 
 func (f *failover) run(ctx context.Context) error {
@@ -94,18 +95,29 @@ func (f *failover) endPrimary(ctx context.Context) error {
 	return err
 }
 
-// switchAndWait ends the segment, and waits until the keeper has all of it.
+// switchAndWait ends the segment as the last thing that is written, and waits
+// until the keeper has all of it.
 func (f *failover) switchAndWait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStall)
+	defer cancel()
+	// A backend whose client is gone may still write that it aborts.
+	const backends = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+	if err := f.awaitValue(ctx, backends, "0"); err != nil {
+		return err
+	}
 	if err := f.old.Exec(ctx, "SELECT pg_switch_wal()"); err != nil {
 		return err
 	}
-	query := fmt.Sprintf("SELECT count(*) FROM pg_stat_replication WHERE application_name = '%s' AND flush_lsn >= pg_current_wal_lsn()",
-		f.keeper.Name())
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errStall)
-	defer cancel()
+	return f.awaitValue(ctx, fmt.Sprintf(
+		"SELECT count(*) FROM pg_stat_replication WHERE application_name = '%s' AND flush_lsn >= pg_current_wal_lsn()",
+		f.keeper.Name()), "1")
+}
+
+// awaitValue waits until a query on the old primary gives a value.
+func (f *failover) awaitValue(ctx context.Context, query, want string) error {
 	return rig.Poll(ctx, 10*time.Millisecond, func() (bool, error) {
-		n, err := f.old.Value(ctx, query)
-		return n == "1", err
+		got, err := f.old.Value(ctx, query)
+		return got == want, err
 	})
 }
 
@@ -159,10 +171,8 @@ func (f *failover) restoreAndPromote(ctx context.Context) error {
 
 // follow lets commits go again, and waits until they do.
 func (f *failover) follow(ctx context.Context) error {
-	if f.plan.seal == offline {
-		if err := f.keeper.Start(ctx); err != nil {
-			return err
-		}
+	if err := f.wakeKeeper(ctx); err != nil {
+		return err
 	}
 	f.startLoad(f.plan)
 	if f.plan.ending != sameAddress {
@@ -178,6 +188,15 @@ func (f *failover) follow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return f.keeper.Following(ctx, f.stats.tli)
+}
+
+// wakeKeeper starts the keeper where it was dead for an offline seal.
+func (f *failover) wakeKeeper(ctx context.Context) error {
+	if f.plan.seal != offline || f.woken {
+		return nil
+	}
+	f.woken = true
+	return f.keeper.Start(ctx)
 }
 
 // bury ends whatever is left of the old primary.

@@ -19,10 +19,8 @@ func (f *failover) oldComesBack(ctx context.Context) error {
 	if f.plan.ending != comesBack {
 		return nil
 	}
-	if f.plan.seal == offline {
-		if err := f.keeper.Start(ctx); err != nil {
-			return err
-		}
+	if err := f.wakeKeeper(ctx); err != nil {
+		return err
 	}
 	if err := f.old.Restart(ctx); err != nil {
 		return err

@@ -59,7 +59,8 @@ type bench struct {
 // segmentMiB is small, so that tests meet many segments.
 const segmentMiB = 1
 
-// newBench sets up a primary with segments of 1 MiB.
+// newBench sets up a primary with segments of 1 MiB. The test runs beside
+// others: most of their time is spent waiting.
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	return newBenchWith(t, pgserver.Options{SegmentSizeMiB: segmentMiB})
@@ -67,6 +68,7 @@ func newBench(t *testing.T) *bench {
 
 func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 	t.Helper()
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}

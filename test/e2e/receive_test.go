@@ -82,7 +82,7 @@ func TestFilesEqualPgReceivewals(t *testing.T) {
 			for tli := pg.TLI(1); tli <= 3; tli++ {
 				beside := rig.NewReceiveWAL(t, b.primary.Installation(), "beside", true)
 				b.do(beside.Start(b.ctx, b.primary.Conninfo()))
-				b.traffic(mib)
+				b.traffic(mib, beside)
 				b.awaitValue(b.primary, "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_lsn()", "2")
 				b.do(beside.Kill())
 				b.sameFiles(beside.Dir(), tli, pg.SegmentSize(mib<<20))
@@ -92,13 +92,16 @@ func TestFilesEqualPgReceivewals(t *testing.T) {
 	}
 }
 
-// traffic has small and large records, switches, and a crash in it.
-func (b *bench) traffic(mib int) {
+// traffic has small and large records, switches, and a crash in it, after which
+// pg_receivewal alone would wait for five seconds.
+func (b *bench) traffic(mib int, beside *rig.ReceiveWAL) {
 	b.t.Helper()
 	b.fill(b.primary, 2)
 	b.do(b.primary.Exec(b.ctx, fmt.Sprintf("SELECT pg_logical_emit_message(true, 'big', repeat('x', %d))", mib<<20+12345)))
 	b.do(b.primary.Kill())
 	b.do(b.primary.Restart(b.ctx))
+	b.do(beside.Kill())
+	b.do(beside.Start(b.ctx, b.primary.Conninfo()))
 	b.fill(b.primary, 1)
 }
 

@@ -20,7 +20,7 @@ type Allowed struct {
 // away. Every failover begins with that.
 var SourceGone = []Allowed{{
 	regexp.MustCompile(`^task failed, will be tried again: ` +
-		`(the source (closed|was|is) |(read from|write to|ask|connect to) the source: |SHOW synchronous_standby_names: )`),
+		`(the source (closed|was|is) |(read from|write to|ask|connect to) the source: |(SHOW|IDENTIFY_SYSTEM|START_REPLICATION)\b.*: conn closed)`),
 	"the test killed the primary, or cut its connections",
 }}
 
