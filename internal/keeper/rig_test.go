@@ -44,8 +44,12 @@ func newHome(t *testing.T) *home { return &home{dir: t.TempDir(), fs: crashfs.Ne
 // disk is the file system, to make it fail.
 func (h *home) disk() *crashfs.FS { return h.fs.(*crashfs.FS) }
 
-// crash is the end of the machine: what was not synced is gone.
-func (h *home) crash(s crashfs.Survivors) { h.fs = h.disk().Restart(s) }
+// crash is the end of the machine with its node: some of what was not synced is gone.
+func (h *home) crash(k *Keeper) {
+	h.fs = h.disk().Restart(crashfs.Survivors{Seed: uint64(h.disk().Ops())})
+	_ = k.Shutdown(context.Background()) // what runs finds no disk any more, and ends
+	_ = k.unlock()
+}
 
 func (h *home) config() Config {
 	return Config{NodeID: "a", DataDir: h.dir, FS: h.fs}
