@@ -17,6 +17,10 @@ import (
 // reload changes it without telling anybody.
 const settingsInterval = 10 * time.Second
 
+// settleAfter is how long a session of a source that writes nothing has to last
+// until it counts as progress.
+const settleAfter = 3 * time.Second
+
 // receive is one session of streaming. The manager starts it again.
 func (m *Member) receive(ctx context.Context) error {
 	end, err := m.BeginReceive()
@@ -32,6 +36,13 @@ func (m *Member) receive(ctx context.Context) error {
 		return err
 	}
 	r.session = ctx
+	r.sink.rewound.Store(false)
+	settled := time.AfterFunc(settleAfter, func() {
+		if r.sink.settled() {
+			tasks.Progress(ctx)
+		}
+	})
+	defer settled.Stop()
 	return r.Run(ctx)
 }
 
@@ -45,8 +56,9 @@ func (m *Member) receiverNow() (*receiver, error) {
 	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
 	cfg.Settings = m.readSettings
+	r.sink = &sink{Timeline: m.Timeline, progress: r.progress}
 	var err error
-	if r.Receiver, err = replication.NewReceiver(cfg, sink{m.Timeline, r.progress}); err != nil {
+	if r.Receiver, err = replication.NewReceiver(cfg, r.sink); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadConninfo, err)
 	}
 	m.receiver.Store(r)

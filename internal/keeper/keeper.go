@@ -233,7 +233,7 @@ func (k *Keeper) open(t *tenant, id timeline.ID) *timeline.Timeline {
 func mayPass(why error) bool {
 	var damaged *wal.DamagedError
 	var errno syscall.Errno
-	return errors.As(why, &errno) && !errors.As(why, &damaged) && !errors.Is(why, timeline.ErrControlDamaged)
+	return errors.As(why, &errno) && !errors.Is(why, fs.ErrNotExist) && !errors.As(why, &damaged) && !errors.Is(why, timeline.ErrControlDamaged)
 }
 
 // reopenEvery is how often a timeline that could not be opened is tried again.
@@ -274,6 +274,13 @@ func (k *Keeper) reopenOnce(t *tenant, broken *Member) error {
 	}
 	if _, err := k.join(t, tl); err != nil {
 		return errors.Join(err, tl.Shutdown(k.ctx, errReopened))
+	}
+	for _, w := range k.cfg.Timelines {
+		if w.ID == tl.ID() {
+			if err := tl.SetFileSource(k.ctx, w.Source); err != nil {
+				k.cfg.Log.LogAttrs(k.ctx, slog.LevelWarn, "source of the configuration file is not kept", slog.Any("error", err))
+			}
+		}
 	}
 	k.cfg.Log.LogAttrs(k.ctx, slog.LevelInfo, "timeline is no longer broken", slog.String("timeline", tl.ID().String()))
 	return nil

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -283,19 +284,32 @@ func markDeleting(ctx context.Context, m *Member) error {
 	return m.MarkDeleting(ctx)
 }
 
-// dropSlot lets the source forget us, so that it does not keep WAL for ever. A
-// source that cannot be reached does not hold a deletion up: the log names the
-// slot that somebody has to drop.
+// dropSlot lets the source forget us, so that it does not keep WAL for ever;
+// also while the node stops, within a limit. A source that cannot be reached does
+// not hold a deletion up: the log names the slot that somebody has to drop.
 func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) {
 	if source == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, dropSlotTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropSlotTimeout)
 	defer cancel()
-	if err := replication.DropSlot(ctx, m.replicationConfig(source)); err != nil {
+	err := replication.DropSlot(ctx, m.replicationConfig(source))
+	for inUse(err) && ctx.Err() == nil { // by our own last connection, which the source has not seen the end of
+		select {
+		case <-ctx.Done():
+		case <-time.After(dropSlotAgain):
+			err = replication.DropSlot(ctx, m.replicationConfig(source))
+		}
+	}
+	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "slot is left on the source, drop it there: it keeps WAL",
 			slog.String("timeline", m.ID().String()), slog.String("slot", replication.SlotName(k.cfg.NodeID)), slog.Any("error", err))
 	}
+}
+
+func inUse(err error) bool {
+	refused := new(replication.RefusedError)
+	return errors.As(err, &refused) && refused.Reason == replication.NameTaken
 }
 
 // Seal seals a timeline; see [timeline.Timeline.Seal].

@@ -17,8 +17,12 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
-// dropSlotTimeout bounds how long a deletion talks to the source.
-const dropSlotTimeout = 10 * time.Second
+const (
+	// dropSlotTimeout bounds how long a deletion talks to the source.
+	dropSlotTimeout = 10 * time.Second
+	// dropSlotAgain is the pause after a slot was found in use.
+	dropSlotAgain = 500 * time.Millisecond
+)
 
 // Member is a timeline of this node with its manager.
 type Member struct {
@@ -36,6 +40,7 @@ type Member struct {
 type receiver struct {
 	*replication.Receiver
 	conninfo string
+	sink     *sink
 	session  context.Context //nolint:containedctx // of the task that runs Run; set before each, used by Run's goroutine
 }
 

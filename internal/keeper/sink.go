@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/replication"
@@ -15,14 +16,21 @@ import (
 // nothing.
 type sink struct {
 	*timeline.Timeline
-	// progress is told of each sync that succeeded. Being connected is none: a
-	// source with other bytes, or a full disk, shows only after that, and would be
-	// tried again without a pause.
+	from pg.LSN // flush LSN when the session's comparison began; of Run's goroutine
+	// rewound says that the source has let this session in.
+	rewound atomic.Bool
+	// progress is told when a session has moved the flush LSN. Being connected is
+	// none: other bytes, or a full disk, show only after that, and the source would
+	// be tried again without a pause.
 	progress func()
 }
 
+// settled reports whether the source of this session has shown that it has what
+// is held.
+func (s *sink) settled() bool { return s.rewound.Load() && s.Log().Verified() }
+
 // Held implements replication.Sink.
-func (s sink) Held() replication.Held {
+func (s *sink) Held() replication.Held {
 	h := s.Timeline.Held()
 	held := replication.Held{
 		SystemID: h.SystemID, SegmentSize: h.SegmentSize,
@@ -33,6 +41,7 @@ func (s sink) Held() replication.Held {
 	}
 	held.History = s.heldHistory(h.Position.TLI)
 	if l := s.Log(); l != nil {
+		held.CompareFrom = l.CompareFrom()
 		held.Oldest = oldest(l.Segments(), h.Position.LSN, h.SegmentSize)
 	}
 	return held
@@ -40,7 +49,7 @@ func (s sink) Held() replication.Held {
 
 // heldHistory returns the history of the TLI that is held; the zero value if it
 // is not known, as on TLI 1.
-func (s sink) heldHistory(tli pg.TLI) pg.History {
+func (s *sink) heldHistory(tli pg.TLI) pg.History {
 	l := s.Log()
 	if l == nil || tli <= 1 {
 		return pg.History{}
@@ -57,25 +66,33 @@ func (s sink) heldHistory(tli pg.TLI) pg.History {
 }
 
 // Adopt implements replication.Sink.
-func (s sink) Adopt(ctx context.Context, src replication.Source, start pg.Position) error {
+func (s *sink) Adopt(ctx context.Context, src replication.Source, start pg.Position) error {
 	return s.Timeline.Adopt(ctx, timeline.Adoption{
 		SystemID: src.SystemID, SegmentSize: src.SegmentSize, Start: start, SourceFlush: src.Flush, History: src.HistoryRaw,
 	})
 }
 
 // Follow implements replication.Sink.
-func (s sink) Follow(ctx context.Context, child pg.History, raw []byte) error {
+func (s *sink) Follow(ctx context.Context, child pg.History, raw []byte) error {
 	return s.Timeline.Follow(ctx, child, raw)
 }
 
 // Rewind implements replication.Sink.
-func (s sink) Rewind() pg.LSN { return s.Log().Rewind() }
+func (s *sink) Rewind() pg.LSN {
+	s.from = s.Log().Flushed().LSN
+	lsn := s.Log().Rewind()
+	s.rewound.Store(true)
+	return lsn
+}
+
+// RewindOpen implements replication.Sink.
+func (s sink) RewindOpen() pg.LSN { return s.Log().RewindOpen() }
 
 // Verified implements replication.Sink.
-func (s sink) Verified() bool { return s.Log().Verified() }
+func (s *sink) Verified() bool { return s.Log().Verified() }
 
 // Append implements replication.Sink.
-func (s sink) Append(lsn pg.LSN, p []byte) error {
+func (s *sink) Append(lsn pg.LSN, p []byte) error {
 	err := s.Log().Append(lsn, p)
 	if other := new(wal.OtherBytesError); errors.As(err, &other) {
 		return &replication.RefusedError{Reason: replication.OtherBytes, Text: fmt.Sprintf(
@@ -88,10 +105,10 @@ func (s sink) Append(lsn pg.LSN, p []byte) error {
 
 // Sync implements replication.Sink. It is the only place from which an
 // acknowledged position comes.
-func (s sink) Sync() (pg.LSN, error) {
+func (s *sink) Sync() (pg.LSN, error) {
 	flush, err := s.Log().Sync()
 	s.Synced()
-	if err == nil {
+	if err == nil && s.rewound.Load() && flush > s.from {
 		s.progress()
 	}
 	return flush, err

@@ -19,6 +19,9 @@ func (c *chooser) absent(format string, args ...any) Decision {
 	if c.store != nil && c.store.Err == nil {
 		agree = append(agree, *c.store)
 	}
+	if len(agree) == 0 { // a node that was sealed while it was joining has the last word there is
+		agree = filter(c.nodes, func(a Answer) bool { _, sealed := a.Seals[c.line.TLI]; return a.Err == nil && sealed })
+	}
 	if len(agree) > 0 && (c.req.Copy || c.req.AcceptDataLoss) {
 		return Decision{Kind: Absent, Text: fmt.Sprintf("%s; that is the word of %s alone", why, list(names(agree)))}
 	}

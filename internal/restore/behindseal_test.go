@@ -25,3 +25,20 @@ func TestAbsentBehindASealIsTail(t *testing.T) {
 		t.Fatalf("without the seal: got %+v, want unknown", d)
 	}
 }
+
+// A node that was sealed while it was joining has the last word there is; without it no recovery could end.
+func TestJoiningNodeThatWasSealedIsTakenAtItsWordWhenLossIsAccepted(t *testing.T) {
+	const size = pg.SegmentSize(1 << 20)
+	node := Answer{
+		From: "node a", SystemID: 1, History: pg.History{TLI: 1}, CommitLSN: size.Start(7),
+		Seals: map[pg.TLI]pg.LSN{1: size.Start(7)}, StartLSN: size.Start(1), OldestLSN: size.Start(1),
+	}
+	req := Request{File: File{TLI: 1, SegNo: 7, Size: size}, Timeline: "acme/main"}
+	if d := Choose(req, []Answer{node}, nil, Quorum{Required: 1}); d.Kind != Unknown {
+		t.Fatalf("got %+v, want unknown", d)
+	}
+	req.AcceptDataLoss = true
+	if d := Choose(req, []Answer{node}, nil, Quorum{Required: 1}); d.Kind != Absent {
+		t.Fatalf("with --accept-data-loss: got %+v, want absent", d)
+	}
+}

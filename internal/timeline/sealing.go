@@ -36,7 +36,7 @@ func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, e
 	if seal, ok := t.Control().SealOf(tli); ok {
 		return SealResult{Seal: seal, Warning: t.Control().sealWarning(seal)}, nil
 	}
-	alone := t.Control().QuorumOf(tli).SealableAlone(t.cfg.NodeID)
+	alone := t.sealableAlone(tli)
 	if alone != nil && !acceptDataLoss {
 		return SealResult{}, &UnsealableError{TLI: tli, Err: alone}
 	}
@@ -45,6 +45,16 @@ func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, e
 		return SealResult{}, fmt.Errorf("seal TLI %d: %w", tli, err)
 	}
 	return SealResult{Seal: seal, Warning: t.Control().sealWarning(seal)}, nil
+}
+
+// sealableAlone reports whether this node's word is enough to seal a TLI, and if
+// not, why.
+func (t *Timeline) sealableAlone(tli pg.TLI) error {
+	if c := t.Control(); !t.Qualified() {
+		return fmt.Errorf("this node is still joining: it holds WAL up to %s, and the source was at %s when it came, so that commits are missing; "+
+			"let it catch up, or seal with --accept-data-loss", t.Log().Flushed().LSN, c.JoinLSN)
+	}
+	return t.Control().QuorumOf(tli).SealableAlone(t.cfg.NodeID)
 }
 
 // UnsealableError says that this node's word is not enough to seal a TLI.
