@@ -35,6 +35,7 @@ type evidence struct {
 	control  timeline.Control
 	flush    pg.Position
 	commit   pg.LSN
+	oldest   pg.LSN // the first that is still held
 	held     timeline.Held
 	source   *replication.Source // nil: it could not be asked
 	settings replication.Settings
@@ -57,7 +58,9 @@ func (k *Keeper) Check(ctx context.Context, id timeline.ID) ([]Finding, error) {
 	e := evidence{nodeID: k.cfg.NodeID, timeline: id, control: *m.Control(), held: m.Held()}
 	e.state, _, e.receiver = m.SourceState()
 	if l := m.Log(); l != nil {
-		e.flush, e.commit = l.Stats().Flush, l.Stats().CommitEnd
+		h := heldBy(l)
+		e.flush, e.commit = h.position, h.recordEnd
+		e.oldest = oldest(h.segments, h.position.LSN, e.control.SegmentSize)
 	}
 	if e.control.Source == "" {
 		return e.findings(), nil
@@ -110,6 +113,9 @@ func (e *evidence) stream() Finding {
 		f.Verdict = CheckOK
 		f.Text = fmt.Sprintf("connected; durable up to %s of TLI %d, %d bytes behind the source", e.flush.LSN, e.flush.TLI,
 			max(0, int64(e.receiver.SourceEnd-e.flush.LSN)))
+	case e.receiver.Name == replication.StateConnected:
+		f.Verdict = CheckOK
+		f.Text = fmt.Sprintf("connected, on TLI %d; durable up to %s of TLI %d", e.receiver.TLI, e.flush.LSN, e.flush.TLI)
 	case e.receiver.Error != "":
 		f.Text = e.receiver.Error
 	default:
@@ -120,9 +126,18 @@ func (e *evidence) stream() Finding {
 
 func (e *evidence) slot() Finding {
 	s := e.source.Slot
-	f := Finding{Name: "slot", Verdict: CheckOK, Text: fmt.Sprintf("%s keeps the WAL that this node does not have yet", s.Name)}
-	if !s.Exists && e.source.ServerVersion >= 150000 {
-		f.Verdict, f.Text = CheckFail, fmt.Sprintf("there is no slot %s on the source: WAL may go before this node has it; it is made when the stream begins", s.Name)
+	f := Finding{Name: "slot", Verdict: CheckFail}
+	switch {
+	case e.source.ServerVersion < 150000:
+		f.Verdict = CheckOK
+		f.Text = fmt.Sprintf("PostgreSQL %s cannot be asked for the slot %s, which is made when the stream begins", e.source.Version(), s.Name)
+	case !s.Exists:
+		f.Text = fmt.Sprintf("there is no slot %s on the source: WAL may go before this node has it; it is made when the stream begins", s.Name)
+	case s.RestartLSN == 0:
+		f.Text = fmt.Sprintf("the slot %s keeps no WAL: it was invalidated (max_slot_wal_keep_size on the source is too small); it is made anew when the stream begins", s.Name)
+	default:
+		f.Verdict = CheckOK
+		f.Text = fmt.Sprintf("%s keeps the WAL that this node does not have yet, from %s on", s.Name, s.RestartLSN)
 	}
 	return f
 }
@@ -138,6 +153,10 @@ func (e *evidence) waits() Finding {
 	case q.SealableAlone(e.nodeID) != nil:
 		f.Verdict = CheckWarn
 		f.Text = fmt.Sprintf("commits may be acknowledged by others without this node (%d of %d, %q): a seal of this node alone will be refused", q.K, q.N, q.Raw)
+	case e.control.QuorumOf(e.flush.TLI).SealableAlone(e.nodeID) != nil:
+		f.Verdict = CheckWarn
+		f.Text = fmt.Sprintf("commits wait for this node now (%q), but some were made on this TLI under %q: a seal of this node alone will be refused",
+			q.Raw, e.control.QuorumOf(e.flush.TLI).RequiredBy)
 	default:
 		f.Verdict, f.Text = CheckOK, fmt.Sprintf("commits wait for this node (synchronous_standby_names = %q)", q.Raw)
 	}
@@ -174,13 +193,13 @@ func (e *evidence) sealed() Finding {
 func (e *evidence) restorable() Finding {
 	f := Finding{Name: "restore", Verdict: CheckOK}
 	switch {
-	case e.flush.IsZero():
-		f.Verdict, f.Text = CheckWarn, "nothing can be restored yet: no WAL was received"
+	case e.commit == 0:
+		f.Verdict, f.Text = CheckWarn, "nothing can be restored yet: no record was received"
 	case e.control.Start.TLI != 0 && !e.control.QualifiedAt(e.flush):
 		f.Verdict = CheckWarn
 		f.Text = fmt.Sprintf("still joining: at %s, and the source was at %s when this node came", e.flush.LSN, e.control.JoinLSN)
 	default:
-		f.Text = fmt.Sprintf("from base backups that began at %s or later, up to %s of TLI %d", e.control.Start.LSN, e.commit, e.flush.TLI)
+		f.Text = fmt.Sprintf("from base backups that began at %s or later, up to %s of TLI %d", max(e.control.Start.LSN, e.oldest), e.commit, e.flush.TLI)
 	}
 	return f
 }

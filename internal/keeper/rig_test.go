@@ -115,7 +115,8 @@ func receive(t *testing.T, m *Member, w *pgtest.Writer, to pg.LSN) {
 	}
 	from := m.Log().Rewind()
 	must(t, m.Log().Append(from, w.Bytes()[from-start:to-start]))
-	_, err = sink{m.Timeline, func() {}}.Sync()
+	_, err = m.Log().Sync()
+	m.Synced()
 	must(t, err)
 }
 
