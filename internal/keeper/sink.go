@@ -78,15 +78,18 @@ func (s *sink) Follow(ctx context.Context, child pg.History, raw []byte) error {
 }
 
 // Rewind implements replication.Sink.
-func (s *sink) Rewind() pg.LSN {
+func (s *sink) Rewind() pg.LSN { return s.letIn(s.Log().Rewind) }
+
+// RewindOpen implements replication.Sink.
+func (s *sink) RewindOpen() pg.LSN { return s.letIn(s.Log().RewindOpen) }
+
+// letIn begins the comparison of a session that the source has let in.
+func (s *sink) letIn(rewind func() pg.LSN) pg.LSN {
 	s.from = s.Log().Flushed().LSN
-	lsn := s.Log().Rewind()
+	lsn := rewind()
 	s.rewound.Store(true)
 	return lsn
 }
-
-// RewindOpen implements replication.Sink.
-func (s sink) RewindOpen() pg.LSN { return s.Log().RewindOpen() }
 
 // Verified implements replication.Sink.
 func (s *sink) Verified() bool { return s.Log().Verified() }
