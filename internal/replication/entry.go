@@ -12,7 +12,10 @@ import (
 type entry struct {
 	source Source
 	at     pg.Position // the first byte to ask for
-	adopt  bool        // the sink holds nothing yet, and begins at at
+	open   pg.LSN      // what to ask for if the source no longer has that; not above at: nothing
+	// retreated says that at is open, because of that.
+	retreated bool
+	adopt     bool // the sink holds nothing yet, and begins at at
 	// settings are the source's, if somebody wants to know them.
 	settings Settings
 	// child is the TLI to go over to; the zero value if the sink stays on its own.
@@ -32,6 +35,7 @@ func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (e
 		return e, nil
 	}
 	if !start.Follow {
+		e.open = start.Open
 		return e, nil
 	}
 	child := &e.child
@@ -50,7 +54,7 @@ func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (e
 	return e, nil
 }
 
-// admit does with the sink what the entry says, and begins the comparison.
+// admit does with the sink what the entry says.
 func (e *entry) admit(ctx context.Context, sink Sink, events *Events) error {
 	switch {
 	case e.adopt:
@@ -64,9 +68,27 @@ func (e *entry) admit(ctx context.Context, sink Sink, events *Events) error {
 		}
 		events.followed(Followed{From: e.child.from, To: e.at.TLI, Fork: e.child.fork})
 	}
-	// The sink and judge must mean the same segment.
-	if at := (pg.Position{TLI: sink.Held().Position.TLI, LSN: sink.Rewind()}); at != e.at {
+	return nil
+}
+
+// compare begins the comparison. The sink and judge must mean the same segment.
+func (e *entry) compare(sink Sink) error {
+	rewind := sink.Rewind
+	if e.retreated {
+		rewind = sink.RewindOpen
+	}
+	if at := (pg.Position{TLI: sink.Held().Position.TLI, LSN: rewind()}); at != e.at {
 		return fmt.Errorf("the sink compares from %s, the stream begins at %s", at, e.at)
 	}
 	return nil
+}
+
+// retreat makes do with the open segment, if that begins above what the source no longer has. The slot keeps what was not
+// acknowledged, and no more.
+func (e *entry) retreat(missing pg.LSN) bool {
+	if missing >= e.open {
+		return false
+	}
+	e.at.LSN, e.retreated = e.open, true
+	return true
 }

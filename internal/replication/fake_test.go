@@ -210,7 +210,7 @@ type fakeStream struct {
 
 // heard is one message of the client.
 type heard struct {
-	typ    byte // 'd', 'c', 'X'
+	typ    byte // 'd', 'c', 'X', 'Q'
 	status status
 	at     time.Time
 }
@@ -248,6 +248,11 @@ func (s *fakeStream) listen() {
 				h.typ = 'c'
 			case *pgproto3.Terminate:
 				h.typ = 'X'
+			case *pgproto3.Query:
+				h.typ = 'Q'
+				s.source.mu.Lock()
+				s.source.commands = append(s.source.commands, msg.String)
+				s.source.mu.Unlock()
 			}
 			s.source.mu.Lock()
 			s.source.said = append(s.source.said, h)
@@ -285,6 +290,26 @@ func (s *fakeStream) endOfTLI(next pg.TLI, at pg.LSN) {
 	s.b.Send(&pgproto3.CommandComplete{CommandTag: []byte("START_REPLICATION")})
 	s.b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 	_ = s.b.Flush()
+}
+
+// fail is an error, after which another command may come.
+func (s *fakeStream) fail(code, message string) {
+	s.b.Send(serverError(code, message))
+	s.b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	_ = s.b.Flush()
+}
+
+// untilCommand waits for the client's next command, and returns the statuses before it.
+func (s *fakeStream) untilCommand() []heard {
+	var all []heard
+	for h := range s.heard {
+		if h.typ == 'Q' {
+			return all
+		}
+		all = append(all, h)
+	}
+	s.source.t.Error("the client left without another command")
+	return all
 }
 
 // next is the client's next message; the zero value when it has left.

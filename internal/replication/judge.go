@@ -10,6 +10,9 @@ type Held struct {
 	SegmentSize pg.SegmentSize
 	Position    pg.Position // raw end: the first byte that is not held
 	RecordEnd   pg.LSN      // end of the last complete record; at most Position.LSN
+	// CompareFrom is where the sink begins to compare, if the source has that: the start of a segment at or below the one that
+	// holds Position. Below it on a border, where nothing else could be compared.
+	CompareFrom pg.LSN
 	// Oldest is the first LSN that is still held; 0 if that is not known.
 	Oldest pg.LSN
 	// History of Position.TLI, which tells apart two promotions that chose one number; the zero value if it is not known.
@@ -30,6 +33,8 @@ type Seal struct {
 type Start struct {
 	TLI pg.TLI
 	LSN pg.LSN // the start of a segment; 0 if nothing is held, when the slot decides (firstPosition)
+	// Open is the start of the segment that holds the end: where to begin if the source no longer has LSN. 0: there is no such way.
+	Open pg.LSN
 	// Follow says that TLI is a child of the one that is held, which is left first.
 	Follow bool
 }
@@ -123,7 +128,12 @@ func judgeSameTLI(held Held, src Source) (Start, error) {
 		return Start{}, refuse(Behind, "it is at %s of TLI %s, behind %s, which is kept here: it was restored from something "+
 			"older and lacks acknowledged commits", src.Flush, at.TLI, at.LSN)
 	}
-	return Start{TLI: at.TLI, LSN: held.SegmentSize.StartOf(at.LSN)}, nil
+	return held.start(), nil
+}
+
+// start is where to go on with the TLI that is held.
+func (h Held) start() Start {
+	return Start{TLI: h.Position.TLI, LSN: h.CompareFrom, Open: h.SegmentSize.StartOf(h.Position.LSN)}
 }
 
 // judgeNewTLI follows a source that left our TLI: at once if what is held reaches the fork, else after the rest of our TLI.
@@ -141,7 +151,7 @@ func judgeNewTLI(held Held, src Source) (Start, error) {
 			"that, and none of this is its history; give it a timeline of its own", at.TLI, fork, held.Oldest)
 	}
 	if at.LSN < fork {
-		return Start{TLI: at.TLI, LSN: held.SegmentSize.StartOf(at.LSN)}, nil
+		return held.start(), nil
 	}
 	// Not always the next number: a TLI that was left where it began has no bytes.
 	return Start{TLI: src.History.At(fork), LSN: held.SegmentSize.StartOf(fork), Follow: true}, nil

@@ -15,7 +15,7 @@ const mib = 1 << 20
 func held(change func(*Held)) Held {
 	h := Held{
 		SystemID: 7, SegmentSize: 16 * mib,
-		Position: pg.Position{TLI: 2, LSN: 0x3500100}, RecordEnd: 0x3500000,
+		Position: pg.Position{TLI: 2, LSN: 0x3500100}, RecordEnd: 0x3500000, CompareFrom: 0x3000000,
 		History: pg.History{TLI: 2, Forks: []pg.Fork{{TLI: 1, LSN: 0x2800000}}},
 	}
 	if change != nil {
@@ -69,15 +69,15 @@ func TestJudge(t *testing.T) {
 			reason: InRecovery,
 		}, {
 			name: "same source: from the start of the segment that holds the end",
-			want: Start{TLI: 2, LSN: 0x3000000},
+			want: Start{TLI: 2, LSN: 0x3000000, Open: 0x3000000},
 		}, {
-			name: "end on a segment border: from there",
-			held: func(h *Held) { h.Position.LSN, h.RecordEnd = 0x3000000, 0x3000000 },
-			want: Start{TLI: 2, LSN: 0x3000000},
+			name: "end on a segment border: from the segment below, if the source still has it",
+			held: func(h *Held) { h.Position.LSN, h.RecordEnd, h.CompareFrom = 0x3000000, 0x3000000, 0x2000000 },
+			want: Start{TLI: 2, LSN: 0x2000000, Open: 0x3000000},
 		}, {
 			name:   "source ahead",
 			source: func(s *Source) { s.Flush = 0x9000000 },
-			want:   Start{TLI: 2, LSN: 0x3000000},
+			want:   Start{TLI: 2, LSN: 0x3000000, Open: 0x3000000},
 		}, {
 			name:   "another system identifier",
 			source: func(s *Source) { s.SystemID = 8 },
@@ -142,11 +142,12 @@ func TestJudge(t *testing.T) {
 			source: func(s *Source) {
 				s.History.Forks = []pg.Fork{{TLI: 1, LSN: 0x2700000}}
 			},
-			want: Start{TLI: 2, LSN: 0x3000000},
+			want: Start{TLI: 2, LSN: 0x3000000, Open: 0x3000000},
 		}, {
 			name:   "fork above the raw end: first the rest of our TLI",
+			held:   func(h *Held) { h.CompareFrom = 0x2000000 },
 			source: child(0x4800000),
-			want:   Start{TLI: 2, LSN: 0x3000000},
+			want:   Start{TLI: 2, LSN: 0x2000000, Open: 0x3000000},
 		}, {
 			name:   "fork at the raw end",
 			source: child(0x3500100),
@@ -214,7 +215,7 @@ func TestJudge(t *testing.T) {
 			name:   "sealed, a standby that had more was promoted",
 			held:   sealedAt(0x3500000),
 			source: child(0x3600000),
-			want:   Start{TLI: 2, LSN: 0x3000000},
+			want:   Start{TLI: 2, LSN: 0x3000000, Open: 0x3000000},
 		}, {
 			name:   "sealed, fork below the end",
 			held:   sealedAt(0x3500000),
@@ -238,7 +239,7 @@ func TestJudge(t *testing.T) {
 		}, {
 			name: "a seal of the TLI before binds no more",
 			held: func(h *Held) { h.Seal = &Seal{TLI: 1, End: 0x2900000} },
-			want: Start{TLI: 2, LSN: 0x3000000},
+			want: Start{TLI: 2, LSN: 0x3000000, Open: 0x3000000},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

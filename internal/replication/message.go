@@ -17,6 +17,7 @@ import (
 //	T D C C Z             the same, when there is nothing to stream: a promotion exactly where we ask to begin
 //	W … C                 the server is shut down, and we have acknowledged all
 //	E, W … E              an error, such as a segment that was removed, also after the stream began
+//	E Z, W … E Z          the same, where there is another place to begin: the next command is answered on this connection
 func (s *stream) message(ctx context.Context, typ byte, body []byte) error {
 	switch typ {
 	case 'E':
@@ -41,6 +42,11 @@ func (s *stream) message(ctx context.Context, typ byte, body []byte) error {
 		case 'C':
 			return ErrSourceShutdown
 		}
+	case failed:
+		if typ == 'Z' {
+			s.phase = ready
+			return nil
+		}
 	case closing:
 		switch typ {
 		case 'T', 'D', 'C': // the next TLI is in the source's history too, which the next session asks for
@@ -53,18 +59,35 @@ func (s *stream) message(ctx context.Context, typ byte, body []byte) error {
 	return fmt.Errorf("the source sent a message %q that may not come here", typ)
 }
 
-// begin is the source's CopyBoth: it agrees.
+// begin is the source's CopyBoth: it agrees. It may do so twice; see retreat.
 func (s *stream) begin(ctx context.Context) error {
-	r := s.receiver
-	if err := s.entry.admit(ctx, r.sink, &r.cfg.Events); err != nil {
+	r, first := s.receiver, !s.admitted
+	s.admitted = true
+	if first {
+		if err := s.entry.admit(ctx, r.sink, &r.cfg.Events); err != nil {
+			return err
+		}
+	}
+	if err := s.entry.compare(r.sink); err != nil {
 		return err
 	}
+	if first {
+		if err := s.introduce(ctx); err != nil {
+			return err
+		}
+	}
+	s.phase, s.voice.open = copying, true
+	return nil
+}
+
+// introduce tells who agreed.
+func (s *stream) introduce(ctx context.Context) error {
+	r := s.receiver
 	if tell := r.cfg.Settings; tell != nil {
 		if err := tell(ctx, s.entry.settings); err != nil {
 			return err
 		}
 	}
-	s.phase, s.voice.open = copying, true
 	r.lastPID = s.entry.source.BackendPID
 	r.tracker.connected(s.entry.source, s.entry.at.TLI)
 	r.cfg.Events.connected(Connected{Source: s.entry.source, Start: s.entry.at})
@@ -79,6 +102,9 @@ func (s *stream) serverError(body []byte) error {
 	}
 	err := pgconn.ErrorResponseToPgError(&msg)
 	switch {
+	case err.Code == codeUndefinedFile && s.entry.retreat(s.received):
+		s.phase = failed
+		return nil
 	case err.Code == codeUndefinedFile:
 		return s.missingWAL(err)
 	case err.Code == codeObjectInUse && s.phase == starting:

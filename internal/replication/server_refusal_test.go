@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
 )
 
@@ -105,6 +106,32 @@ func TestSlotThatWasDroppedIsMadeWhileTheWALIsThere(t *testing.T) {
 	}
 	if sink.end() != held {
 		t.Error("the sink went on over a hole")
+	}
+}
+
+// On a border, the slot keeps what comes next, and not the segment that we would compare.
+func TestSegmentToCompareWasRemoved(t *testing.T) {
+	s := server(t, pgserver.Options{SegmentSizeMiB: 1, Config: map[string]string{"min_wal_size": "2MB", "max_wal_size": "2MB"}})
+	sink := empty()
+	r := receive(t, s.Conninfo(), sink, nil)
+	must(t, s.Exec(t.Context(), "CREATE TABLE t (v text)"))
+	must(t, s.Exec(t.Context(), "SELECT pg_switch_wal()"))
+	border := lsnOf(t, s, "SELECT pg_current_wal_flush_lsn()")
+	r.reaches(1, border)
+	r.stop()
+	if sink.end() != border || border%mib != 0 {
+		t.Skipf("the server wrote on its own account: we are at %s, it was at %s", sink.end(), border)
+	}
+	removeWAL(t, s)
+	below := pg.SegmentName(1, pg.SegmentSize(mib).SegNo(border)-1, mib)
+	if n := value(t, s, "SELECT count(*) FROM pg_ls_waldir() WHERE name = '"+below+"'"); n != "0" {
+		t.Fatalf("%s is still there", below)
+	}
+	r = receive(t, s.Conninfo(), sink, nil)
+	r.reaches(1, lsnOf(t, s, "SELECT pg_current_wal_flush_lsn()"))
+	sink.valid(t)
+	if len(r.last) != 0 {
+		t.Errorf("a session ended: %v", <-r.last)
 	}
 }
 

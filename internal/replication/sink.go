@@ -18,10 +18,12 @@ type Sink interface {
 	// child's history file. Held must say so afterwards. Once per step, oldest first.
 	Follow(ctx context.Context, child pg.History, raw []byte) error
 
-	// Rewind begins a session's comparison: the next Append will be at the position returned, the start of the segment
-	// that holds the end (the end itself, if it stands on a border). What is held from there on is compared with what
-	// is appended.
+	// Rewind begins a session's comparison: the next Append will be at the position returned, [Held].CompareFrom. What is held
+	// from there on is compared with what is appended.
 	Rewind() pg.LSN
+	// RewindOpen is Rewind for a source that no longer has what lies there: it returns the start of the segment that holds the
+	// end, which on a border is the end itself. Then only the next record can show that the source's is the same WAL.
+	RewindOpen() pg.LSN
 	// Verified says whether the comparison has reached the end, so that what was held is the source's too. Until then nothing
 	// is acknowledged.
 	Verified() bool

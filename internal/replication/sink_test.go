@@ -36,10 +36,27 @@ func holding(end pg.LSN) *memSink {
 	return m
 }
 
+// holdingFrom is holding of all that lies between a segment's start and end.
+func holdingFrom(begin, end pg.LSN) *memSink {
+	m := holding(end)
+	m.begin, m.bytes = begin, make([]byte, end-begin)
+	return m
+}
+
 func (m *memSink) Held() Held {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.held
+	h := m.held
+	h.CompareFrom = m.compareFrom()
+	return h
+}
+
+// compareFrom is the start of the segment that holds the last byte.
+func (m *memSink) compareFrom() pg.LSN {
+	if len(m.bytes) == 0 {
+		return m.held.Position.LSN
+	}
+	return m.held.SegmentSize.StartOf(m.held.Position.LSN - 1)
 }
 
 func (m *memSink) Adopt(_ context.Context, src Source, start pg.Position) error {
@@ -75,6 +92,13 @@ func (m *memSink) Follow(_ context.Context, child pg.History, raw []byte) error 
 }
 
 func (m *memSink) Rewind() pg.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.compare, m.next = m.held.Position.LSN, m.compareFrom()
+	return m.next
+}
+
+func (m *memSink) RewindOpen() pg.LSN {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.compare = m.held.Position.LSN

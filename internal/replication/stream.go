@@ -24,6 +24,8 @@ const (
 	copying               // both sides send CopyData
 	closing               // the source sends no more WAL; its last words follow
 	closed                // it would take another command
+	failed                // the source no longer has what was asked for; its last word follows
+	ready                 // it is asked again, for what is above that
 )
 
 // stream is one START_REPLICATION. It belongs to the goroutine of run, with two exceptions: while that one is inside the sink,
@@ -43,6 +45,7 @@ type stream struct {
 	pulse   *pulse
 
 	phase     phase
+	admitted  bool   // the source has agreed once
 	received  pg.LSN // where the next byte belongs
 	sourceEnd pg.LSN // the highest end that the source told of
 	replyDue  bool   // it asked for an answer
@@ -84,9 +87,7 @@ func (s *stream) run(ctx context.Context) error {
 
 // loop asks for the stream, and takes turns until the source has no more, or an error.
 func (s *stream) loop(ctx context.Context) error {
-	at := s.entry.at
-	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.entry.source.Slot.Name, at.LSN, at.TLI)
-	if err := s.wire.write(appendQuery(nil, command)); err != nil {
+	if err := s.ask(); err != nil {
 		return err
 	}
 	for s.phase != closed {
@@ -95,6 +96,14 @@ func (s *stream) loop(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ask asks for the stream.
+func (s *stream) ask() error {
+	at := s.entry.at
+	s.phase, s.received = starting, at.LSN
+	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.entry.source.Slot.Name, at.LSN, at.TLI)
+	return s.wire.write(appendQuery(nil, command))
 }
 
 // turn is one wait for the source, and what its answer brings about.
@@ -190,6 +199,13 @@ func (s *stream) commit() error {
 
 // report tells the source what is due.
 func (s *stream) report() error {
+	switch s.phase {
+	case ready:
+		s.voice.open = false
+		return s.ask()
+	case failed:
+		s.voice.open = false
+	}
 	if !s.voice.open {
 		return nil
 	}

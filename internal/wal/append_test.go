@@ -146,7 +146,7 @@ func TestFirstRecordOfASegmentMustNameTheLastOne(t *testing.T) {
 	stranger.Record(400)
 
 	l, _ := filledLog(t, w, start+mib)
-	if got := l.Rewind(); got != start+mib {
+	if got := l.RewindOpen(); got != start+mib {
 		t.Fatalf("rewound to %s", got)
 	}
 	if l.Verified() {
@@ -158,7 +158,7 @@ func TestFirstRecordOfASegmentMustNameTheLastOne(t *testing.T) {
 	if l.Verified() {
 		t.Error("verified by a stranger")
 	}
-	l.Rewind()
+	l.RewindOpen()
 	appendAll(t, l, w, start+mib, w.End())
 	if !l.Verified() {
 		t.Error("not verified by the right server")
@@ -204,7 +204,7 @@ func TestVerifiedOnceAllThatIsHeldWasCompared(t *testing.T) {
 }
 
 // A server that crashed may give up a record of which it had sent the beginning. Where that began in an earlier segment than
-// the open one, it takes a second connection to find out.
+// the open one, and the source no longer has that, it takes a second connection to find out.
 func TestHalfRecordThatTheSourceGaveUpIsDropped(t *testing.T) {
 	for name, tc := range map[string]struct {
 		end      pg.LSN
@@ -229,7 +229,7 @@ func TestHalfRecordThatTheSourceGaveUpIsDropped(t *testing.T) {
 				if i == tc.sessions {
 					t.Fatalf("still refused: %v", err)
 				}
-				err = feed(l, after, l.Rewind(), after.End(), 8192)
+				err = feed(l, after, l.RewindOpen(), after.End(), 8192)
 			}
 			if !l.Verified() {
 				t.Error("not verified")

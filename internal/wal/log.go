@@ -30,7 +30,10 @@ type Log struct {
 	before  pg.Walker  // walker as it was before the bytes that are being looked at
 	next    pg.LSN     // where the next Append must begin; below the end while what is held is compared with what comes
 	rewound pg.LSN     // where the comparison began
-	buf     []byte     // what is held, read for the comparison; nil when there is none
+
+	// What the comparison uses; nil when there is none.
+	buf      []byte   // what is held, read
+	compared *segment // that buf is read from, if that is not open
 
 	verified atomic.Bool
 
@@ -109,7 +112,7 @@ func (l *Log) install(n *loaded) error {
 	}
 	l.tip.Store(t)
 	l.mu.Unlock()
-	l.rewindTo(l.size.StartOf(n.point.end))
+	l.Rewind()
 	return err
 }
 
@@ -124,8 +127,9 @@ func (l *Log) reload(v Vouched) error {
 	return l.install(loaded)
 }
 
-// closeFiles closes what is being written, and does away with what was prepared.
+// closeFiles closes what is being written or compared, and does away with what was prepared.
 func (l *Log) closeFiles() error {
+	l.endComparison()
 	l.mu.Lock()
 	segments := l.full
 	if l.open != nil {

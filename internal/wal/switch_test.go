@@ -238,6 +238,5 @@ func TestSwitchBelowWhatIsHeldChangesNothing(t *testing.T) {
 	if l.Stats().Poisoned != nil || l.Position() != position(1, w.End()) {
 		t.Errorf("the log is at %s, poisoned: %v", l.Position(), l.Stats().Poisoned)
 	}
-	l.Rewind()
-	appendAll(t, l, w, pg.LSN(seg)*pg.LSN(uint64(w.End())/uint64(seg)), w.End())
+	appendAll(t, l, w, l.Rewind(), w.End())
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
 )
@@ -78,6 +79,51 @@ func TestSnapshotThatWentItsOwnWayIsRefusedByComparison(t *testing.T) {
 	b.do(b.primary.Restart(b.ctx))
 	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
 	b.commit(b.primary, 3)
+}
+
+// F7, on a segment border: two idle servers with an archive_timeout write a commit of the same size each, and switch. Nothing of
+// the next segment is held then, and its first record names the same last one on both.
+func TestColdCopyThatWentItsOwnWayIsRefusedOnASegmentBorder(t *testing.T) {
+	b := newBench(t)
+	copied := b.snapshot(b.primary)
+	b.commitAndSwitch(b.primary, "ours")
+	border := b.walEnd(b.primary)
+	held := b.await("the border is held", func(s rig.Status) bool { return s.FlushLSN >= border }).FlushLSN
+	b.do(b.primary.Kill())
+
+	forger := b.launch(copied)
+	b.do(forger.WaitReady(b.ctx))
+	b.do(forger.Configure(b.ctx, map[string]string{"synchronous_standby_names": ""}))
+	b.awaitValue(forger, "SHOW synchronous_standby_names", "")
+	b.commitAndSwitch(forger, "them")
+	if theirs := b.walEnd(forger); held != border || theirs != border {
+		t.Logf("held up to %s, the source was at %s, the copy is at %s: not the same border", held, border, theirs)
+	}
+	b.synchronous(forger)
+	b.do(b.node.Follow(b.ctx, forger.Conninfo()))
+	b.refused("other bytes")
+	b.hangs(forger, "INSERT INTO ledger VALUES (-1)")
+	b.do(b.primary.Restart(b.ctx))
+	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
+	b.rows = 1
+	b.commit(b.primary, 3)
+	b.has(b.primary)
+}
+
+func (b *bench) commitAndSwitch(s *pgserver.Server, note string) {
+	b.t.Helper()
+	b.do(s.Exec(b.ctx, "INSERT INTO ledger VALUES (1, '"+note+"')"))
+	b.do(s.Exec(b.ctx, "SELECT pg_switch_wal()"))
+}
+
+// walEnd returns up to where a server has flushed its WAL.
+func (b *bench) walEnd(s *pgserver.Server) pg.LSN {
+	b.t.Helper()
+	text, err := s.Value(b.ctx, "SELECT pg_current_wal_flush_lsn()")
+	b.do(err)
+	lsn, err := pg.ParseLSN(text)
+	b.do(err)
+	return lsn
 }
 
 // F5: an operator, or Patroni, promotes a real standby. Nobody seals.
