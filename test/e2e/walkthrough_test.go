@@ -216,22 +216,17 @@ func TestOldPrimaryIsRewoundThroughWalFetch(t *testing.T) {
 	b.has(old)
 }
 
-// forgetBelow removes the segments that a server still has of TLI 1 below the
-// one that holds end, as its checkpoints do sooner or later.
+// forgetBelow removes what a server still has of TLI 1 below the segment that
+// holds end, as its checkpoints do sooner or later.
 func (b *bench) forgetBelow(s *pgserver.Server, end pg.LSN) {
 	b.t.Helper()
 	const size = pg.SegmentSize(segmentMiB << 20)
 	files, err := filepath.Glob(filepath.Join(s.Dir(), "pg_wal", "00000001????????????????"))
 	b.do(err)
-	removed := 0
 	for _, file := range files {
 		if filepath.Base(file) < pg.SegmentName(1, size.SegNo(end), size) {
 			b.do(os.Remove(file))
-			removed++
 		}
-	}
-	if removed == 0 {
-		b.t.Fatalf("no segment of TLI 1 below %s in %s", end, s.Dir())
 	}
 }
 
