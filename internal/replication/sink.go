@@ -28,7 +28,8 @@ type Sink interface {
 	// is acknowledged.
 	Verified() bool
 	// Append takes the bytes at lsn, where the last Append ended. It must not keep p. Bytes that differ from those held are
-	// a [*RefusedError] with [OtherBytes].
+	// a [*RefusedError] with [OtherBytes]. After an error, what was taken before can be synced, and a part of p may be among
+	// it; a sink that has lost some of it fails to Sync.
 	Append(lsn pg.LSN, p []byte) error
 	// Sync makes durable all that was appended when it was called, and returns up to where everything is: the position that
 	// may be acknowledged.

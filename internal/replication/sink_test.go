@@ -3,6 +3,7 @@ package replication
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -23,6 +24,7 @@ type memSink struct {
 	followed []pg.TLI
 	diverged map[pg.TLI]int
 
+	room     pg.LSN       // where Append fails, after it has taken what is below; 0: nowhere
 	onSync   func() error // called inside Sync, after it was decided what is covered
 	onAppend func(lsn pg.LSN, p []byte) error
 }
@@ -130,12 +132,18 @@ func (m *memSink) Append(lsn pg.LSN, p []byte) error {
 		m.next += pg.LSN(held)
 		p = p[held:]
 	}
+	var err error
+	if end := m.next + pg.LSN(len(p)); m.room != 0 && end > m.room {
+		p, err = p[:m.room-m.next], errFull
+	}
 	m.bytes = append(m.bytes, p...)
 	m.next += pg.LSN(len(p))
 	m.held.Position.LSN = max(m.held.Position.LSN, m.next)
 	m.held.RecordEnd = m.held.Position.LSN
-	return nil
+	return err
 }
+
+var errFull = errors.New("no space left on device")
 
 func (m *memSink) Sync() (pg.LSN, error) {
 	m.mu.Lock()

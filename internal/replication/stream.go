@@ -69,7 +69,8 @@ func newStream(r *Receiver, w *wire, e entry) *stream {
 	return s
 }
 
-// run streams until something ends it. Whatever that is, what was received is synced, and the connection is closed.
+// run streams until something ends it. Whatever that is, what was received is synced, acknowledged if the source may still
+// hear it, and the connection is closed.
 func (s *stream) run(ctx context.Context) error {
 	defer s.wire.close()
 	unwatch := s.wire.watch(ctx)
@@ -78,7 +79,7 @@ func (s *stream) run(ctx context.Context) error {
 	if syncErr := s.syncs.all(); err == nil {
 		err = syncErr
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil || s.promise() > s.voice.reported {
 		s.leave()
 	}
 	s.releaseChunk()

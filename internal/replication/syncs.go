@@ -34,7 +34,7 @@ type syncs struct {
 	helper  sync.WaitGroup  // of its goroutine
 	synced  batch           // made durable, and not taken out yet
 	flushed pg.LSN          // the last result; 0: none yet
-	failed  bool            // the sink has failed: nothing more is asked of it
+	failed  bool            // a sync has failed: none is tried again
 }
 
 type syncResult struct {
@@ -42,13 +42,13 @@ type syncResult struct {
 	err   error
 }
 
-// append passes WAL on to the sink.
+// append passes WAL on to the sink. Where that fails, what was appended before is as good as it was, a part of this included, and
+// to be synced. A sink for which that is not so says it again when it is to sync.
 func (y *syncs) append(lsn pg.LSN, p []byte, readAt time.Time) error {
+	y.pending.add(int64(len(p)), readAt)
 	if err := y.sink.Append(lsn, p); err != nil {
-		y.failed = true
 		return fmt.Errorf("append %d bytes at %s: %w", len(p), lsn, err)
 	}
-	y.pending.add(int64(len(p)), readAt)
 	return nil
 }
 
@@ -101,7 +101,7 @@ func (y *syncs) ended(result syncResult) error {
 	return y.settle(result)
 }
 
-// all makes durable whatever was appended, unless the sink has failed.
+// all makes durable whatever was appended, unless a sync has failed.
 func (y *syncs) all() error {
 	if err := y.wait(); err != nil {
 		return err

@@ -195,6 +195,49 @@ func TestSinkErrorEndsTheSession(t *testing.T) {
 	}
 }
 
+// A disk that has no room for the next segment has taken what lies below, and a commit may wait for that.
+func TestWhatWasTakenBeforeAnErrorIsSyncedAndAcknowledged(t *testing.T) {
+	err := session(t, func(f *fakeSource, sink *memSink, _ *Config) {
+		sink.room = base + 100
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.untilFlush(base)
+			s.send(walMessage(base, base+200, zeros(200)))
+			s.untilFlush(base + 100)
+			if got := s.rest(); len(got) == 0 || got[len(got)-1].typ != 'X' {
+				t.Errorf("after the acknowledgement: %v", got)
+			}
+		}
+	})
+	if !errors.Is(err, errFull) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The end of a session is no reason to acknowledge what was not compared to its end.
+func TestWhatWasNotComparedIsNotAcknowledgedAfterAnError(t *testing.T) {
+	_ = session(t, func(f *fakeSource, sink *memSink, _ *Config) {
+		*sink = *holding(base + 5000)
+		f.flush = base + 5000
+		sink.onAppend = func(lsn pg.LSN, _ []byte) error {
+			if lsn > base {
+				return errFull
+			}
+			return nil
+		}
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.send(walMessage(base, base+5000, zeros(1000)))
+			s.send(walMessage(base+1000, base+5000, zeros(1000)))
+			for _, h := range s.rest() {
+				if h.status.flush != 0 {
+					t.Errorf("acknowledged %s", h.status.flush)
+				}
+			}
+		}
+	})
+}
+
 // A source that is lost loses nothing that it sent.
 func TestWhatWasReceivedIsSyncedWhenTheConnectionBreaks(t *testing.T) {
 	var results []pg.LSN
