@@ -147,13 +147,21 @@ func (m *Member) fillManager(s *timeline.Status) {
 	ms := m.manager.Status()
 	s.Active = ms.Active
 	s.Manager = timeline.ManagerStatus{
-		Phase: ms.Phase.String(), PhaseSince: ms.PhaseSince,
+		Phase: m.phaseOf(ms).String(), PhaseSince: ms.PhaseSince,
 		Iterations: int64(ms.Iterations), NoopIterations: int64(ms.Noops), LastReason: ms.LastReasons.String(),
 	}
 	s.Tasks = []timeline.TaskStatus{}
 	for _, t := range ms.Tasks {
 		s.Tasks = append(s.Tasks, taskStatus(t))
 	}
+}
+
+// phaseOf is the manager's phase; that of a broken timeline never runs.
+func (m *Member) phaseOf(ms manager.Status) manager.Phase {
+	if state, _ := m.State(); state == timeline.StateBroken {
+		return manager.PhaseStopped
+	}
+	return ms.Phase
 }
 
 func taskStatus(t manager.TaskStatus) timeline.TaskStatus {
@@ -222,6 +230,9 @@ func (m *Member) sourceStatus() timeline.SourceStatus {
 	s := timeline.SourceStatus{
 		Conninfo: conninfo.Mask(m.Control().Source), State: state, Since: since,
 		Connected: r.Name == replication.StateConnected, Error: r.Error,
+	}
+	if l := m.Log(); state == sourcePoisoned && l.Stats().Poisoned != nil {
+		s.Error = l.Stats().Poisoned.Error()
 	}
 	if lag, known := m.Lag(); known {
 		s.LagBytes = &lag

@@ -102,6 +102,7 @@ func New(tl Timeline, bodies Bodies, cfg Config) *Manager {
 func (m *Manager) Run(ctx context.Context) error {
 	pass, err := m.tl.Gate().Enter(ctx, Holder)
 	if err != nil {
+		m.phase.enter(PhaseStopped)
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	defer pass.Leave()
