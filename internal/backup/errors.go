@@ -98,6 +98,7 @@ func noBucket(code string, err error) bool {
 var deniedCodes = []string{
 	"AccessDenied", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "InvalidToken",
 	"TokenRefreshRequired", "RequestExpired", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed",
+	"XAdminUserNotFound", // versitygw's InvalidAccessKeyId
 }
 
 func denied(code string, status int, err error) bool {
