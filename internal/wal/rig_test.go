@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"testing"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -122,7 +123,7 @@ func closed(l *wal.Log) wal.Vouched {
 func held(t *testing.T, l *wal.Log) []byte {
 	t.Helper()
 	flush := l.Flushed()
-	var all []byte
+	all := make([]byte, 0, flush.LSN-start)
 	for n := seg.SegNo(start); seg.Start(n) < flush.LSN; n++ {
 		all = append(all, readSegment(t, l, flush.TLI, n)...)
 	}
@@ -134,13 +135,14 @@ func readSegment(t *testing.T, l *wal.Log, tli pg.TLI, n pg.SegNo) []byte {
 	t.Helper()
 	var r *wal.SegmentReader
 	var err error
-	for err = io.EOF; err != nil && tli > 0; tli-- {
+	for err = fs.ErrNotExist; err != nil && tli > 0; tli-- {
 		r, err = l.OpenSegment(tli, n)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := io.ReadAll(io.NewSectionReader(r, 0, int64(seg)))
+	b := make([]byte, r.Durable()-r.Start())
+	_, err = r.ReadAt(b, 0)
 	if err := errors.Join(err, r.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +177,17 @@ func names(t *testing.T, fs wal.FS, dir string) []string {
 // file reads a whole file.
 func file(t *testing.T, fs wal.FS, name string) []byte {
 	t.Helper()
-	b, err := wal.ReadFile(fs, name, 1<<30)
+	f, err := fs.Open(name)
 	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, size)
+	_, err = f.ReadAt(b, 0)
+	if err := errors.Join(err, f.Close()); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	return b

@@ -50,12 +50,14 @@ func (n *node) write(p []byte, off int64) {
 	n.data.grow(off + int64(len(p)))
 	for len(p) > 0 {
 		i, from := off/pageSize, off%pageSize
-		count := copy(n.writable(i)[from:], p)
-		if count == pageSize && isZero(p[:count]) {
+		part := p[:min(len(p), int(pageSize-from))]
+		if len(part) == pageSize && isZero(part) {
 			n.data.pages[i] = nil
+		} else {
+			copy(n.writable(i)[from:], part)
 		}
 		n.dirty[i] = struct{}{}
-		p, off = p[count:], off+int64(count)
+		p, off = p[len(part):], off+int64(len(part))
 	}
 }
 
