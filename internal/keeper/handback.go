@@ -79,7 +79,7 @@ func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) 
 	c := m.Control()
 	file, err := restore.ParseFile(r.File, c.SegmentSize)
 	if err != nil {
-		return restore.Found{Decision: restore.Decision{Reason: restore.Refused, Text: err.Error()}}, nil
+		return restore.Found{Decision: restore.Decision{Reason: restore.Refused, Text: err.Error()}}, nil //nolint:nilerr // a bad name is an answer
 	}
 	req := restore.Request{File: file, Timeline: m.ID().String(), Copy: r.Copy, AcceptDataLoss: r.AcceptDataLoss}
 	at := place{name: "node " + m.keeper.cfg.NodeID, control: c, held: heldBy(l)}

@@ -66,7 +66,7 @@ type Config struct {
 type Keeper struct {
 	cfg    Config
 	unlock func() error    // lets go of the data directory, once
-	ctx    context.Context // this type is a lifetime
+	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
 
 	// running counts managers and operations; Shutdown waits for them. What begins

@@ -170,7 +170,7 @@ func TestLoadControlSaysWhatIsWrong(t *testing.T) {
 			if !errors.Is(err, c.is) {
 				t.Fatalf("got %v, want %v", err, c.is)
 			}
-			if c.is != fs.ErrNotExist && !strings.Contains(err.Error(), "/t") {
+			if !errors.Is(c.is, fs.ErrNotExist) && !strings.Contains(err.Error(), "/t") {
 				t.Errorf("the error does not say where: %v", err)
 			}
 		})

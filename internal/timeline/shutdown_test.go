@@ -160,7 +160,7 @@ func TestBrokenTimelineCanBeShutDown(t *testing.T) {
 	fsys := crashfs.New()
 	why := errors.New("it smells")
 	tl := timeline.OpenBroken(t.Context(), config(fsys), id, why)
-	if s, reason := tl.State(); s != timeline.StateBroken || reason != why || tl.ID() != id {
+	if s, reason := tl.State(); s != timeline.StateBroken || !errors.Is(reason, why) || tl.ID() != id {
 		t.Errorf("%s is %s: %v", tl.ID(), s, reason)
 	}
 	if _, err := tl.Enter(t.Context(), "request"); !errors.Is(err, timeline.ErrBroken) || !errors.Is(err, why) {

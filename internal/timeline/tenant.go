@@ -12,7 +12,7 @@ import (
 // long as it is open.
 type Tenant struct {
 	id   TenantID
-	ctx  context.Context // this type is a lifetime
+	ctx  context.Context //nolint:containedctx // this type is a lifetime
 	stop context.CancelCauseFunc
 	gate *gate.Gate
 }

@@ -64,7 +64,7 @@ type Config struct {
 type Timeline struct {
 	id   ID
 	cfg  Config
-	ctx  context.Context // this type is a lifetime
+	ctx  context.Context //nolint:containedctx // this type is a lifetime
 	stop context.CancelCauseFunc
 	gate *gate.Gate
 	wake *Wake

@@ -85,8 +85,8 @@ func TestZerosAreNoEnd(t *testing.T) {
 	w.Record(1000)
 	w.Switch()
 	w.Record(1000)
-	l, disk := filledLog(t, w, w.End())
-	l = openLog(t, disk.Restart(crashfs.Survivors{}), wal.Vouched{Position: position(1, start), Start: start})
+	_, disk := filledLog(t, w, w.End())
+	l := openLog(t, disk.Restart(crashfs.Survivors{}), wal.Vouched{Position: position(1, start), Start: start})
 	wantHeld(t, l, w, position(1, w.End()))
 }
 

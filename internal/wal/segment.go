@@ -34,7 +34,7 @@ func (l *Log) discard(s *spare) error {
 		return nil
 	}
 	if <-s.done; s.err != nil {
-		return nil // it left nothing, and nobody needs it
+		return nil //nolint:nilerr // it left nothing, and nobody needs it
 	}
 	return removeIfThere(l.fs, l.path(spareName))
 }

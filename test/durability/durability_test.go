@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
-	"go.uber.org/goleak"
 )
 
 var (
@@ -25,7 +26,7 @@ var (
 // program is the binary under test.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) { os.Exit(testMain(m)) } //nolint:forbidigo // it is this program's main
 
 func testMain(m *testing.M) int {
 	flag.Parse()

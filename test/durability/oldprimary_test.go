@@ -74,7 +74,7 @@ func (f *failover) commitsHopelessly(ctx context.Context) error {
 		return cancelErr
 	}
 	if !errors.Is(err, pgserver.ErrNotReplicated) {
-		return fmt.Errorf("a commit on the old primary, whose TLI is sealed, was answered with: %v", err)
+		return fmt.Errorf("a commit on the old primary, whose TLI is sealed, was answered with: %w", err)
 	}
 	return nil
 }

@@ -12,16 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
 	"github.com/sluicewal/sluice/test/rig"
-	"go.uber.org/goleak"
 )
 
 // program is the binary under test.
 var program string
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+func TestMain(m *testing.M) { os.Exit(testMain(m)) } //nolint:forbidigo // it is this program's main
 
 func testMain(m *testing.M) int {
 	path, cleanup, err := rig.Build(context.Background())
@@ -46,7 +47,7 @@ const patience = 30 * time.Second
 // backup of it. Its methods end the test when something does not work.
 type bench struct {
 	t       *testing.T
-	ctx     context.Context //nolint:containedctx // the test's own, with its time
+	ctx     context.Context // the test's own, with its time
 	dir     string
 	node    *rig.Node
 	primary *pgserver.Server

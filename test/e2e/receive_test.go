@@ -210,6 +210,8 @@ func (b *bench) cutInALongRecord() {
 	b.do(err)
 	b.await("a part of the record is here", func(s rig.Status) bool { return s.WriteLSN > before.WriteLSN+1<<20 })
 	b.do(b.primary.Kill())
-	<-failed // the connection broke
+	if err := <-failed; err == nil { // the connection broke
+		b.t.Error("the statement in flight succeeded though its server was killed")
+	}
 	b.do(b.node.Kill())
 }

@@ -19,6 +19,7 @@ const tempPrefix = "sluice-test-"
 // failed if SLUICE_KEEP is set.
 func TempDir(t testing.TB) string {
 	t.Helper()
+	//nolint:usetesting // see above: t.TempDir is closed to others
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", tempPrefix, os.Getpid()))
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func (f *FS) Ops() int {
 	return f.ops
 }
 
-// Open returns how many files are open: tests see by it what was not closed.
+// OpenFiles returns how many files are open: tests see by it what was not closed.
 func (f *FS) OpenFiles() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
