@@ -45,12 +45,11 @@ func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (e
 		if child.history, child.raw, err = l.history(ctx, start.TLI); err != nil {
 			return entry{}, err
 		}
+		if err := judgeOnTheWay(child.history, src); err != nil {
+			return entry{}, err
+		}
 	}
-	var found bool
-	if child.fork, found = child.history.End(child.from); !found {
-		return entry{}, refuse(Forked, "its histories contradict each other: that of TLI %s contains TLI %s, that of TLI %s does not",
-			src.TLI, child.from, start.TLI)
-	}
+	child.fork, _ = child.history.End(child.from) // which judge found in it
 	return e, nil
 }
 

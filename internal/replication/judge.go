@@ -1,6 +1,10 @@
 package replication
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
@@ -155,6 +159,28 @@ func judgeNewTLI(held Held, src Source) (Start, error) {
 	}
 	// Not always the next number: a TLI that was left where it began has no bytes.
 	return Start{TLI: src.History.At(fork), LSN: held.SegmentSize.StartOf(fork), Follow: true}, nil
+}
+
+// judgeOnTheWay refuses the history of a TLI that the source went through, if it is not how the source's own begins: a file in
+// pg_wal or in its archive may be that of another promotion. What was judged is the source's own.
+func judgeOnTheWay(older pg.History, src Source) error {
+	forks := src.History.Forks
+	begins := forks[:slices.IndexFunc(forks, func(f pg.Fork) bool { return f.TLI == older.TLI })]
+	if slices.EqualFunc(older.Forks, begins, func(a, b pg.Fork) bool { return a.TLI == b.TLI && a.LSN == b.LSN }) {
+		return nil
+	}
+	return refuse(Forked, "its histories contradict each other: by that of TLI %s, it came to TLI %s over %s; by that of TLI %s itself, "+
+		"over %s: two promotions chose TLI %s, and %s there is of the other one", src.TLI, older.TLI, way(begins), older.TLI,
+		way(older.Forks), older.TLI, pg.HistoryName(older.TLI))
+}
+
+// way prints where each TLI was left.
+func way(forks []pg.Fork) string {
+	var left []string
+	for _, f := range forks {
+		left = append(left, fmt.Sprintf("TLI %s at %s", f.TLI, f.LSN))
+	}
+	return strings.Join(left, ", ")
 }
 
 // sealed says whether the TLI that is held was sealed.

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +92,30 @@ func TestFollowsEachTLIOnTheWay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The history of a TLI on the way is a file that somebody may have copied there, of another promotion: its fork may lie below
+// what a seal promised.
+func TestHistoryOnTheWayThatIsNotTheSourcesIsRefused(t *testing.T) {
+	for name, onTheWay := range map[string]string{
+		"another fork":   "1\t0/1000100\tx\n",
+		"another parent": "2\t0/1000200\tx\n",
+		"one more":       "1\t0/1000200\tx\n\n2\t0/1000200\tx\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := session(t, func(f *fakeSource, sink *memSink, _ *Config) {
+				*sink = *holding(base + 0x200)
+				f.tli, f.flush = 4, base+0x900
+				f.histories = map[pg.TLI]string{3: onTheWay, 4: "1\t0/1000200\tx\n\n3\t0/1000300\tx\n"}
+				f.stream = func(*fakeStream) { t.Errorf("asked for %q", f.asked("START")) }
+			})
+			refused := new(RefusedError)
+			if !errors.As(err, &refused) || refused.Reason != Forked {
+				t.Fatalf("got %v", err)
+			}
+			contains(t, refused.Text, "TLI 3", "TLI 4", "TLI 1 at 0/1000200", strings.Fields(onTheWay)[1])
+		})
+	}
 }
 
 func TestNewTimelineBeginsAtItsSlot(t *testing.T) {
