@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -121,4 +123,43 @@ func TestMissingWALIsNotAskedForAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Seen from outside, over sessions: it stays refused while the source streams what is compared, and not for longer.
+func TestRefusalSeenWhileComparing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, sink := newFakeSource(t), holding(base+5000)
+		f.flush = base + 5000
+		r, err := NewReceiver(f.config(), sink)
+		must(t, err)
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.send(walMessage(base, base+5000, append(zeros(4000), 1)))
+			s.rest()
+		}
+		refused := new(RefusedError)
+		if err := r.Run(t.Context()); !errors.As(err, &refused) {
+			t.Fatal(err)
+		}
+		first := r.State()
+		time.Sleep(time.Minute)
+		f.stream = func(s *fakeStream) {
+			s.begin()
+			s.send(walMessage(base, base+5000, zeros(4999)))
+			synctest.Wait()
+			if got := r.State(); got.Name != StateRefused || got.Since != first.Since || got.Error != first.Error {
+				t.Errorf("before the end was reached: %+v, want %+v", got, first)
+			}
+			s.send(walMessage(base+4999, base+5000, zeros(1)))
+			s.untilFlush(base + 5000)
+			if got := r.State(); got.Name != StateConnected || got.Error != "" {
+				t.Errorf("compared: %+v", got)
+			}
+			s.send(otherMessage('C', "COPY 0\x00"))
+		}
+		if err := r.Run(t.Context()); !errors.Is(err, ErrSourceShutdown) {
+			t.Error(err)
+		}
+		f.end()
+	})
 }

@@ -63,6 +63,7 @@ func (r *Receiver) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.tracker.asked()
 	return newStream(r, w, e).run(ctx)
 }
 

@@ -23,8 +23,10 @@ const (
 
 // State is what can be seen of a receiver from outside.
 type State struct {
-	Name  StateName
-	Since time.Time // of Name; trying again and failing in the same way does not begin it anew
+	Name StateName
+	// Since is that of Name. Trying again and failing in the same way does not begin it anew; nor does a source that is refused,
+	// or lacks WAL, by agreeing to stream: that counts when the sink has found that it has what is held.
+	Since time.Time
 	// Reason is set while Name is Refused.
 	Reason Reason
 	// Error is what went wrong last, with what to do; empty while Name is Connected or Stopped.
@@ -41,6 +43,10 @@ type State struct {
 type tracker struct {
 	state     atomic.Pointer[State] // without SourceEnd, which changes with each message
 	sourceEnd atomic.Uint64
+
+	// Run's own, of the session.
+	undecided bool   // a stream was asked for, and the source has not yet proved itself
+	streaming *State // what the state is when it has; nil: it has, or does not stream
 }
 
 func newTracker() *tracker {
@@ -71,6 +77,7 @@ func (t *tracker) update(change func(*State)) {
 
 // begin is the start of a session. A refusal stays, with its age, until the source is found to be another.
 func (t *tracker) begin() {
+	t.undecided, t.streaming = false, nil
 	t.update(func(s *State) {
 		if s.Name == StateStopped || s.Name == StateConnected {
 			s.Name, s.Error = StateConnecting, ""
@@ -78,15 +85,45 @@ func (t *tracker) begin() {
 	})
 }
 
+// asked is a stream that was asked for: the source was not refused so far.
+func (t *tracker) asked() { t.undecided = true }
+
+// connected is the beginning of a stream. Of a source that was refused, or lacked WAL, that proves nothing yet.
 func (t *tracker) connected(src Source, tli pg.TLI) {
 	t.sourceEnd.Store(uint64(src.Flush))
-	t.update(func(s *State) {
-		*s = State{Name: StateConnected, Since: s.Since, Source: src, TLI: tli}
-	})
+	t.streaming = &State{Name: StateConnected, Source: src, TLI: tli}
+	if !t.state.Load().denied() {
+		t.stream()
+	}
 }
+
+// verified is a source that was found to have what is held.
+func (t *tracker) verified() {
+	t.undecided = false
+	t.stream()
+}
+
+// stream makes the state that of the stream.
+func (t *tracker) stream() {
+	if t.streaming == nil {
+		return
+	}
+	t.update(func(s *State) {
+		since := s.Since
+		*s = *t.streaming
+		s.Since = since
+	})
+	t.streaming = nil
+}
+
+// denied says whether the source was refused, or lacked WAL.
+func (s *State) denied() bool { return s.Name == StateRefused || s.Name == StateMissingWAL }
 
 // end is what a session's error makes of the state.
 func (t *tracker) end(ctx context.Context, err error) {
+	if t.undecided && t.state.Load().denied() && ctx.Err() == nil && !isVerdict(err) {
+		return // nothing was found out
+	}
 	t.update(func(s *State) {
 		*s = State{Name: StateConnecting, Since: s.Since, Source: s.Source}
 		if ctx.Err() != nil {
@@ -104,4 +141,10 @@ func (t *tracker) end(ctx context.Context, err error) {
 			s.Name = StateMissingWAL
 		}
 	})
+}
+
+// isVerdict says whether an error tells what the source is.
+func isVerdict(err error) bool {
+	refused, missing := new(RefusedError), new(MissingWALError)
+	return errors.As(err, &refused) || errors.As(err, &missing)
 }

@@ -38,6 +38,45 @@ func TestStateKeepsItsAgeOverRetries(t *testing.T) {
 	})
 }
 
+// A source with other bytes, or without the WAL that comes next, agrees to stream first. An alert on a refusal that lasts must see
+// that it does.
+func TestRefusalStaysUntilTheSourceHasProvedItself(t *testing.T) {
+	for name, verdict := range map[string]error{"refused": refuse(OtherBytes, "text"), "missing_wal": &MissingWALError{"gone"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := newTracker()
+				tr.begin()
+				tr.end(t.Context(), verdict)
+				first := tr.load()
+				for _, err := range []error{verdict, errors.New("the connection broke"), nil} {
+					time.Sleep(time.Minute)
+					tr.begin()
+					tr.asked()
+					tr.connected(source(nil), 2)
+					if s := tr.load(); !reflect.DeepEqual(s, first) {
+						t.Errorf("connected: %+v, want %+v", s, first)
+					}
+					tr.end(t.Context(), err)
+					if s := tr.load(); !reflect.DeepEqual(s, first) {
+						t.Errorf("ended with %v: %+v, want %+v", err, s, first)
+					}
+				}
+				tr.begin()
+				tr.asked()
+				tr.connected(source(nil), 2)
+				tr.verified()
+				if s := tr.load(); s.Name != StateConnected || s.Since != time.Now() || s.Error != "" || s.Reason != "" || s.TLI != 2 {
+					t.Errorf("verified: %+v", s)
+				}
+				tr.end(t.Context(), errors.New("the connection broke"))
+				if s := tr.load(); s.Name != StateConnecting || s.Error != "the connection broke" {
+					t.Errorf("afterwards: %+v", s)
+				}
+			})
+		})
+	}
+}
+
 func TestStateOfAStream(t *testing.T) {
 	tr := newTracker()
 	if s := tr.load(); s.Name != StateStopped {

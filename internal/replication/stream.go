@@ -46,6 +46,7 @@ type stream struct {
 
 	phase     phase
 	admitted  bool   // the source has agreed once
+	verified  bool   // the sink has found that it has what is held
 	received  pg.LSN // where the next byte belongs
 	sourceEnd pg.LSN // the highest end that the source told of
 	replyDue  bool   // it asked for an answer
@@ -115,6 +116,10 @@ func (s *stream) turn(ctx context.Context) error {
 	}
 	if err := s.work(ctx, chunk); err != nil {
 		return err
+	}
+	if !s.verified && s.phase == copying && s.receiver.sink.Verified() {
+		s.verified = true
+		s.receiver.tracker.verified()
 	}
 	return s.report()
 }
