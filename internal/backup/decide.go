@@ -30,7 +30,7 @@ func (t *Timeline) DecideSeal(ctx context.Context, proposal Seal) (Seal, error) 
 		return Seal{}, err
 	}
 	key := tliKey(sealDir, proposal.TLI)
-	decided, _, err := t.store.decide(ctx, t.prefix+key, raw)
+	decided, err := t.store.decide(ctx, t.prefix+key, raw)
 	if err != nil {
 		return Seal{}, fmt.Errorf("decide the end of TLI %d: %w", proposal.TLI, err)
 	}
@@ -102,7 +102,7 @@ func (t *Timeline) Claim(ctx context.Context, c Claim) error {
 		return err
 	}
 	key := tliKey(claimDir, c.TLI)
-	there, _, err := t.store.decide(ctx, t.prefix+key, raw)
+	there, err := t.store.decide(ctx, t.prefix+key, raw)
 	if err != nil {
 		return fmt.Errorf("claim TLI %d: %w", c.TLI, err)
 	}

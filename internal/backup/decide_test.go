@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +33,7 @@ func TestSealIsDecidedOnce(t *testing.T) {
 		must(t, err)
 		read, err := tl.Seal(t.Context(), 1)
 		must(t, err)
-		for _, s := range append(got, later, read) {
+		for _, s := range slices.Concat(got, []backup.Seal{later, read}) {
 			if s != got[0] || s.End < 0x1000000 || s.By != "a" || s.DataLossAccepted {
 				t.Fatalf("%+v and %+v", got[0], s)
 			}

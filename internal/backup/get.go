@@ -165,7 +165,7 @@ func (t *Timeline) PutHistory(ctx context.Context, tli pg.TLI, raw []byte) error
 		return err
 	}
 	key := t.prefix + historyKey(tli)
-	there, _, err := t.store.decide(ctx, key, raw)
+	there, err := t.store.decide(ctx, key, raw)
 	if err != nil || bytes.Equal(there, raw) {
 		return err
 	}

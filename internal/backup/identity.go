@@ -117,7 +117,7 @@ func (s *Store) beginLife(ctx context.Context, key string, proposal Identity) er
 	if err != nil {
 		return err
 	}
-	_, _, err = s.decide(ctx, key, raw)
+	_, err = s.decide(ctx, key, raw)
 	return err
 }
 

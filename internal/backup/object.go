@@ -110,16 +110,12 @@ func (s *Store) remove(ctx context.Context, key string) error {
 
 // decide writes a small object if it is absent, and returns what is there now: ours, or what somebody else decided first.
 // A write that was cut may have been done; the next one finds it.
-func (s *Store) decide(ctx context.Context, key string, proposal []byte) (decided []byte, created bool, err error) {
-	_, err = s.write(ctx, key, inMemory(proposal))
+func (s *Store) decide(ctx context.Context, key string, proposal []byte) ([]byte, error) {
+	_, err := s.write(ctx, key, inMemory(proposal))
 	if err != nil && !errors.Is(err, errExists) {
-		return nil, false, err
+		return nil, err
 	}
-	decided, err = s.read(ctx, key)
-	if err != nil {
-		return nil, false, err
-	}
-	return decided, bytes.Equal(decided, proposal), nil
+	return s.read(ctx, key)
 }
 
 // object is an entry of a listing.

@@ -23,10 +23,8 @@ func (s *Store) do(ctx context.Context, name, key string, sizeBytes int64, body 
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	begin := time.Now()
-	done := s.pending.add(begin)
-	err := body(within)
-	done()
-	outcome, err := classify(ctx, err)
+	defer s.pending.add(begin)()
+	outcome, err := classify(ctx, body(within))
 	s.cfg.Events.operation(Operation{Name: name, Outcome: outcome, Duration: time.Since(begin)})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", name, key, err)

@@ -71,7 +71,7 @@ func (t *Timeline) putIfAbsent(ctx context.Context, key string, x extent, src io
 	if err != nil {
 		return 0, false, err
 	}
-	defer p.body.Close()
+	defer func() { _ = p.body.Close() }() // was only read
 	switch stored, err = t.send(ctx, key, p); {
 	case errors.Is(err, errExists):
 		return p.size(), false, t.compare(ctx, key, x, p.label.SHA256)
@@ -117,7 +117,7 @@ func (t *Timeline) pack(x extent, src io.ReaderAt) (p *parcel, err error) {
 	body := &spool{}
 	defer func() {
 		if err != nil {
-			body.Close()
+			_ = body.Close()
 		}
 	}()
 	enc, err := t.layout.compression.encoder(body)
@@ -162,7 +162,7 @@ func (t *Timeline) send(ctx context.Context, key string, p *parcel) (int64, erro
 // be verified.
 func (t *Timeline) sendSum(ctx context.Context, key string, sum digest) error {
 	text := sumText(key, sum)
-	there, _, err := t.store.decide(ctx, t.prefix+key+sumSuffix, []byte(text))
+	there, err := t.store.decide(ctx, t.prefix+key+sumSuffix, []byte(text))
 	if err == nil && string(there) != text {
 		return &ConflictError{Key: t.prefix + key + sumSuffix, Ours: fmt.Sprintf("%q", text), Theirs: fmt.Sprintf("%q", there)}
 	}

@@ -110,7 +110,7 @@ func content(t *testing.T, tl *backup.Timeline, tli pg.TLI, n pg.SegNo) ([]byte,
 	t.Helper()
 	s, err := tl.OpenSegment(t.Context(), tli, n)
 	must(t, err)
-	defer s.Close()
+	defer func() { must(t, s.Close()) }()
 	b, err := io.ReadAll(io.NewSectionReader(s, 0, 1<<62))
 	must(t, err)
 	return b, s.End()
@@ -130,13 +130,12 @@ func wantNotExist(t *testing.T, err error) {
 	}
 }
 
-func wantDamaged(t *testing.T, err error) *backup.DamagedError {
+func wantDamaged(t *testing.T, err error) {
 	t.Helper()
 	var damaged *backup.DamagedError
 	if !errors.As(err, &damaged) {
 		t.Fatalf("got %v, want a DamagedError", err)
 	}
-	return damaged
 }
 
 // crashAfter returns a context that ends once so many operations on the store have been done: what was to come after does

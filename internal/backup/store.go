@@ -132,7 +132,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := s.decide(ctx, storeKey, proposal); err != nil {
+	if _, err := s.decide(ctx, storeKey, proposal); err != nil {
 		return err
 	}
 	return s.readID(ctx)

@@ -73,7 +73,7 @@ func (t *Timeline) Bury(ctx context.Context, keepObjects bool) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = t.store.decide(ctx, t.prefix+tombstoneKey, raw)
+	_, err = t.store.decide(ctx, t.prefix+tombstoneKey, raw)
 	return err
 }
 

@@ -46,12 +46,10 @@ const maxAttempts = 3
 // The first error ends the run: no segment begins after it, those below it are finished and told, and it is returned.
 // Run returns when nothing of it is left.
 func (u *Uploader) Run(ctx context.Context, r Range, progress func(pg.SegNo)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	run := &run{uploader: u, Range: r, next: r.From, stop: r.To}
 	results := make(chan result)
 	var workers sync.WaitGroup
-	for range min(u.timeline.store.limit.size(), int(min(r.To-min(r.From, r.To), 1<<10))) {
+	for range u.timeline.store.limit.size() {
 		workers.Go(func() { run.work(ctx, results) })
 	}
 	go func() {
@@ -132,7 +130,7 @@ func (r *run) work(ctx context.Context, results chan<- result) {
 }
 
 // upload uploads a segment, and begins again where the store hangs.
-func (r *run) upload(ctx context.Context, n pg.SegNo) (err error) {
+func (r *run) upload(ctx context.Context, n pg.SegNo) error {
 	for attempt := 1; ; attempt++ {
 		err := r.once(ctx, n)
 		if attempt == maxAttempts || !errors.Is(err, ErrCut) {
