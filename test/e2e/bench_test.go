@@ -69,12 +69,17 @@ func newBench(t *testing.T) *bench {
 
 func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 	t.Helper()
+	return newBenchOn(t, opts, rig.NodeOptions{Binary: program})
+}
+
+func newBenchOn(t *testing.T, opts pgserver.Options, node rig.NodeOptions) *bench {
+	t.Helper()
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
 	var err error
-	if b.node, err = rig.NewNode(t, rig.NodeOptions{Binary: program}); err != nil {
+	if b.node, err = rig.NewNode(t, node); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.scanLog)

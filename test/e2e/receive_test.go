@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,36 @@ func TestCommitWaitsWhileTheNodeIsAway(t *testing.T) {
 	b.do(b.node.Start(b.ctx))
 	b.do(<-answered)
 	b.has(b.primary)
+}
+
+// S12
+func TestFullDiskStopsAcknowledgingUntilThereIsRoom(t *testing.T) {
+	disk, err := rig.NewDisk(t, 48)
+	if errors.Is(err, rig.ErrNoDisk) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBenchOn(t, pgserver.Options{SegmentSizeMiB: segmentMiB},
+		rig.NodeOptions{Binary: program, DataDir: filepath.Join(disk.Dir(), "data")})
+	b.explains("the disk was filled", "no space left on device")
+	b.do(disk.Fill())
+	// Not one transaction of these has room; the first segments are there already.
+	answered := make(chan error, 1)
+	go func() {
+		answered <- b.primary.Exec(b.ctx, "INSERT INTO ledger SELECT -n, repeat(md5(n::text), 20) FROM generate_series(1, 10000) n")
+	}()
+	b.awaitValue(b.primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1")
+	s := b.await("the full disk is said", func(s rig.Status) bool { return strings.Contains(s.Source.Error, "no space left") })
+	select {
+	case err := <-answered:
+		t.Errorf("the commit was answered (%v) although there is no room: %+v", err, s)
+	default:
+	}
+	b.do(disk.Free())
+	b.do(<-answered)
+	b.commit(b.primary, 3)
 }
 
 // S10, S14: the node ends right where a segment does, and comes back.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,22 @@ func TestAnotherClusterIsRefused(t *testing.T) {
 	b.refused(b.systemID(b.primary), b.systemID(other))
 	b.do(b.node.Follow(b.ctx, b.primary.Conninfo()))
 	b.commit(b.primary, 3)
+}
+
+// S5
+func TestAnotherSegmentSizeIsRefused(t *testing.T) {
+	b := newBench(t)
+	b.commit(b.primary, 3)
+	b.do(b.primary.Stop(b.ctx, pgserver.Fast))
+	reset, err := rig.Command(b.ctx, b.dir, filepath.Join(b.primary.Installation().BinDir, "pg_resetwal"),
+		"--wal-segsize", "2", b.primary.Dir())
+	b.do(err)
+	if out, err := reset.CombinedOutput(); err != nil {
+		t.Fatalf("pg_resetwal: %v\n%s", err, out)
+	}
+	b.do(b.primary.Restart(b.ctx))
+	b.refused("1MB", "2MB")
+	b.hangs(b.primary, "INSERT INTO ledger VALUES (-1)")
 }
 
 func (b *bench) systemID(s *pgserver.Server) string {

@@ -177,3 +177,11 @@ func (n *Node) Pause() error { return n.proc.signal(syscall.SIGSTOP) }
 
 // Resume lets a paused node go on.
 func (n *Node) Resume() error { return n.proc.signal(syscall.SIGCONT) }
+
+// PID is the process id of the node's last run; 0 before the first.
+func (n *Node) PID() int {
+	if n.proc == nil {
+		return 0
+	}
+	return n.proc.cmd.Process.Pid
+}

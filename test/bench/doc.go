@@ -1,0 +1,6 @@
+// Package bench measures the node beside what a user would run instead, in one
+// run and interleaved, because machines are shared and noisy: what counts is the
+// ratio. It measures only when it is asked to:
+//
+//	go test ./test/bench -run Compare -compare -v
+package bench
