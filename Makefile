@@ -60,8 +60,9 @@ fuzz: ## each fuzz target for FUZZTIME
 	scripts/fuzz.sh $(FUZZTIME) $(PKG)
 
 .PHONY: bench
-bench: ## Go's benchmarks
+bench: ## beside pg_receivewal, in one run; then Go's benchmarks
 	@scripts/deps.sh go postgresql
+	go test ./test/bench -count=1 -v -timeout 0 -run Compare -compare
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 
 .PHONY: lint
