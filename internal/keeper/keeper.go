@@ -156,20 +156,23 @@ func (k *Keeper) openAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var opening sync.WaitGroup
+	room := make(chan struct{}, openAtOnce)
 	for _, name := range names {
 		id, err := timeline.ParseTenantID(name)
 		if err != nil {
 			k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no tenant's, left alone", slog.String("name", name))
 			continue
 		}
-		k.openTenant(ctx, id)
+		k.openTenant(ctx, id, room, &opening)
 	}
+	opening.Wait()
 	return nil
 }
 
-// openTenant opens what is below a tenant's directory. One that cannot be read
-// disturbs no other.
-func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) {
+// openTenant begins to open what is below a tenant's directory, as far as there
+// is room. One that cannot be read disturbs no other.
+func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID, room chan struct{}, opening *sync.WaitGroup) {
 	t := k.addTenant(id)
 	dir := k.timelinesDir(id)
 	names, err := subdirectories(k.cfg.FS, dir)
@@ -177,8 +180,6 @@ func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "tenant cannot be read", slog.String("tenant", string(id)), slog.Any("error", err))
 		return
 	}
-	var opening sync.WaitGroup
-	room := make(chan struct{}, openAtOnce)
 	for _, name := range names {
 		if strings.HasPrefix(name, timeline.TempPrefix) {
 			if err := k.cfg.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
@@ -192,7 +193,6 @@ func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID) {
 			k.openTimeline(ctx, t, name)
 		})
 	}
-	opening.Wait()
 }
 
 // openTimeline opens one directory. What cannot be opened is shown as broken;

@@ -166,9 +166,13 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource 
 func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, source, fileSource string) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
+	deleting := t != nil && t.deleting
 	k.mu.Unlock()
-	if t == nil {
+	switch {
+	case t == nil:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, ErrNoTenant)
+	case deleting:
+		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
 	pass, err := t.Enter(ctx, holderRequest)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -145,6 +146,9 @@ func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
 // yet: one of another cluster would be taken for the way that this one went.
 func removeHistories(fsys wal.FS, dir string) error {
 	infos, err := fsys.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

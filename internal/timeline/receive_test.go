@@ -57,6 +57,16 @@ func TestAdoptTakesTheIdentityOnce(t *testing.T) {
 	}
 }
 
+// TestAdoptMakesItsDirectory: nothing was in it.
+func TestAdoptMakesItsDirectory(t *testing.T) {
+	fsys := crashfs.New()
+	tl := create(t, fsys)
+	must(t, fsys.RemoveAll(dir+"/wal"))
+	w := source(1000, start+10_000)
+	receive(t, tl, w, w.End())
+	wantHeld(t, open(t, shutdown(t, tl, fsys)), w, position(1, w.End()))
+}
+
 // TestQualifiedOnceItHoldsTheSourcesPosition: before that, its "not there" counts for nothing.
 func TestQualifiedOnceItHoldsTheSourcesPosition(t *testing.T) {
 	w := source(1000, start+50_000)

@@ -140,11 +140,18 @@ func (t *Timeline) SetQuorum(ctx context.Context, r Reading) error {
 		}
 	}
 	if r.TLI >= t.tli() {
-		t.mu.Lock()
-		t.quorum = seen
-		t.mu.Unlock()
+		t.showQuorum(seen)
 	}
 	return unreadable
+}
+
+// showQuorum lets the reading be seen, unless a later one is: several tasks read.
+func (t *Timeline) showQuorum(q Quorum) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !q.ReadAt.Before(t.quorum.ReadAt) {
+		t.quorum = q
+	}
 }
 
 func (t *Timeline) keepQuorum(ctx context.Context, seen Quorum) (Quorum, error) {
