@@ -15,6 +15,7 @@ import (
 
 // Nobody told the primary to wait: it acknowledges while the node is away.
 func TestControlAsynchronousLosesRows(t *testing.T) {
+	t.Parallel()
 	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program})
 	if err := w.server.Configure(t.Context(), map[string]string{"synchronous_standby_names": ""}); err != nil {
 		t.Fatal(err)
@@ -38,6 +39,7 @@ func (k wholeSegmentsOnly) RestoreCommand(sealing) string {
 }
 
 func TestControlRestoreWithoutTheTailLosesRows(t *testing.T) {
+	t.Parallel()
 	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program})
 	w.startLoad(plan{})
 	mustDo(t, w.acks(100), w.server.Kill)
@@ -46,6 +48,7 @@ func TestControlRestoreWithoutTheTailLosesRows(t *testing.T) {
 
 // The disk says that it has synced, and has not; then the power fails.
 func TestControlLyingSyncLosesRows(t *testing.T) {
+	t.Parallel()
 	w := newSluiceWorld(t, needDisk(t), rig.NodeOptions{Binary: program})
 	w.startLoad(plan{})
 	mustDo(t, w.acks(100))
@@ -87,6 +90,7 @@ func (w *world) mustLose(t *testing.T, k keeper, by sealing) {
 // Power is lost again and again while commits are acknowledged, at last
 // together with the primary.
 func TestPowerLossLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := newSluiceWorld(t, needDisk(t), rig.NodeOptions{Binary: program})
 	p := plan{ending: killedUnderLoad, seal: powerLost}
 	for round := range 6 {

@@ -124,6 +124,7 @@ var explained = append(slices.Clone(rig.SourceGone), rig.Refused,
 // A short run with PostgreSQL's own receiver: the checker finds nothing wrong
 // with one that is known to be right.
 func TestCheckerFindsNothingWrongWithPgReceivewal(t *testing.T) {
+	t.Parallel()
 	install, err := pgserver.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)

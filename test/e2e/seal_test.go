@@ -30,13 +30,13 @@ func TestUnsealedPrimaryGoesOnUnlessTheTailWasHandedOut(t *testing.T) {
 	b := newBench(t)
 	b.explains("the primary lives on a sealed TLI", "sealed")
 	b.commit(b.primary, 3)
-	seal, err := b.node.Seal(b.ctx)
+	_, err := b.node.Seal(b.ctx)
 	b.do(err)
 	_, err = b.node.Must(b.ctx, "timeline", "unseal", rig.Timeline)
 	b.do(err)
 	b.commit(b.primary, 3)
 
-	seal, err = b.node.Seal(b.ctx)
+	seal, err := b.node.Seal(b.ctx)
 	b.do(err)
 	const size = pg.SegmentSize(segmentMiB << 20)
 	if r, _ := b.fetch(pg.SegmentName(1, size.SegNo(seal.End), size)); r.Code != 0 {
