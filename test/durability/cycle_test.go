@@ -180,6 +180,9 @@ func (f *failover) follow(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := f.stumble(ctx); err != nil {
+		return err
+	}
 	if err := f.load.awaitAcks(ctx, 1); err != nil {
 		f.stats.stalls++
 		return err
@@ -188,6 +191,15 @@ func (f *failover) follow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return f.keeper.Following(ctx, f.stats.tli)
+}
+
+// stumble lets something happen while the keeper goes over to the new TLI.
+func (f *failover) stumble(ctx context.Context) error {
+	if f.plan.stumble.fault == "" {
+		return nil
+	}
+	pause(ctx, f.plan.stumble.after)
+	return f.inject(ctx, f.plan.stumble)
 }
 
 // wakeKeeper starts the keeper where it was dead for an offline seal.

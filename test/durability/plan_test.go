@@ -63,6 +63,8 @@ type plan struct {
 	calm   time.Duration // load between the last fault and the end
 	ending ending
 	seal   sealing
+	// stumble happens while the new primary is being followed; "" is nothing.
+	stumble plannedFault
 }
 
 // planner draws the schedules of a run, one cycle after the other. They follow
@@ -79,19 +81,14 @@ func newPlanner(seed int64, disk bool) *planner {
 
 func (r *planner) next() plan {
 	p := plan{
-		think:  pick(r, 0, time.Millisecond, 4*time.Millisecond),
-		backup: r.drawn%4 == 0,
-		calm:   r.between(100, 500),
-		ending: pick(r, killedUnderLoad, killedUnderLoad, killedAtBorder, killedInRecord, killedInRecord, staysAlive, comesBack, sameAddress),
-		seal:   pick(r, byVerb, byVerb, byFetch, offline),
+		think:   pick(r, 0, time.Millisecond, 4*time.Millisecond),
+		backup:  r.drawn%4 == 0,
+		calm:    r.between(100, 500),
+		ending:  pick(r, killedUnderLoad, killedUnderLoad, killedAtBorder, killedInRecord, killedInRecord, staysAlive, comesBack, sameAddress),
+		seal:    pick(r, orOfTheDisk(r, []sealing{byVerb, byVerb, byFetch, offline}, powerLost)...),
+		stumble: plannedFault{pick(r, orOfTheDisk(r, []fault{"", "", killNode, killPrimary}, losePower)...), r.between(0, 150), r.between(0, 100)},
 	}
-	faults := []fault{killNode, killNode, pauseNode, killPrimary, cutStream, switchWAL, switchWAL}
-	if r.disk {
-		faults = append(faults, fillDisk, losePower, losePower)
-		if r.IntN(4) == 0 {
-			p.seal = powerLost
-		}
-	}
+	faults := orOfTheDisk(r, []fault{killNode, killNode, pauseNode, killPrimary, cutStream, switchWAL, switchWAL}, fillDisk, losePower, losePower)
 	for range 1 + r.IntN(3) {
 		p.faults = append(p.faults, plannedFault{pick(r, faults...), r.between(50, 400), r.between(0, 600)})
 	}
@@ -104,6 +101,14 @@ func (r *planner) between(low, high int) time.Duration {
 	return time.Duration(low+r.IntN(high-low)) * time.Millisecond
 }
 
+// orOfTheDisk adds what only a disk of one's own can do.
+func orOfTheDisk[T any](r *planner, always []T, more ...T) []T {
+	if !r.disk {
+		return always
+	}
+	return append(always, more...)
+}
+
 func pick[T any](r *planner, from ...T) T { return from[r.IntN(len(from))] }
 
 func (p plan) String() string {
@@ -111,7 +116,11 @@ func (p plan) String() string {
 	for _, f := range p.faults {
 		names = append(names, string(f.fault))
 	}
-	return fmt.Sprintf("%s; %s, sealed by %s", strings.Join(names, " "), p.ending, p.seal)
+	text := fmt.Sprintf("%s; %s, sealed by %s", strings.Join(names, " "), p.ending, p.seal)
+	if p.stumble.fault != "" {
+		text += fmt.Sprintf(", %s after %v", p.stumble.fault, p.stumble.after)
+	}
+	return text
 }
 
 func TestPlansFollowFromTheSeed(t *testing.T) {
