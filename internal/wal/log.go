@@ -145,13 +145,14 @@ func (l *Log) closeFiles() error {
 	return errors.Join(append(errs, l.discard(spare))...)
 }
 
-// Start gives an empty log its first position, the start of a segment. Nothing is written yet.
+// Start gives a log that holds no byte its first position, the start of a segment, or another one than it was given before.
+// Nothing is written yet.
 func (l *Log) Start(at pg.Position) error {
 	if err := l.usable(); err != nil && !errors.Is(err, ErrEmpty) {
 		return err
 	}
-	if p := l.Position(); !p.IsZero() {
-		return fmt.Errorf("start log at %s: it is at %s already", at, p)
+	if !l.HoldsNothing() {
+		return fmt.Errorf("start log at %s: it holds WAL, up to %s", at, l.Position())
 	}
 	if at.TLI == 0 || l.size.Offset(at.LSN) != 0 {
 		return fmt.Errorf("start log at %s: a log begins on a TLI, at the start of a segment of %s", at, l.size)
@@ -167,6 +168,13 @@ func (l *Log) Start(at pg.Position) error {
 	w := pg.NewWalker(l.size)
 	w.Reset(at.LSN, 0)
 	return l.install(&loaded{history: h, point: point{end: at.LSN}, walker: w, survey: s})
+}
+
+// HoldsNothing reports whether no byte was ever appended.
+func (l *Log) HoldsNothing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.files) == 0
 }
 
 // Position returns the TLI and the end of what was appended; zero for a log that is empty.
