@@ -183,6 +183,9 @@ func (l *Log) Position() pg.Position {
 	return t.at(t.written.load().end)
 }
 
+// Lineage returns the history of the newest TLI; its TLI is 0 for a log that is empty. It is shared, and must not be changed.
+func (l *Log) Lineage() pg.History { return l.tip.Load().history }
+
 // Flushed returns the TLI and the end of what is durable.
 func (l *Log) Flushed() pg.Position {
 	t := l.tip.Load()
