@@ -183,13 +183,15 @@ func (t *Timeline) BackedUp(at pg.Position) {
 
 // Claimed makes durable that a TLI was claimed in object storage.
 func (t *Timeline) Claimed(ctx context.Context, tli pg.TLI) error {
-	return t.updateStored(ctx, func(s *Stored) error {
+	err := t.updateStored(ctx, func(s *Stored) error {
 		if s.Claimed >= tli {
 			return errNoChange
 		}
 		s.Claimed, s.Conflict, s.ConflictWhy = tli, 0, ""
 		return nil
 	})
+	t.wake.Ring(ReasonBackupAdvanced)
+	return err
 }
 
 // PartialStored makes durable how far the open segment in object storage reaches.
