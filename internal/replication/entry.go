@@ -96,7 +96,11 @@ func (e *entry) compare(sink Sink) error {
 	if e.retreated {
 		rewind = sink.RewindOpen
 	}
-	if at := (pg.Position{TLI: sink.Held().Position.TLI, LSN: rewind()}); at != e.at {
+	tli := e.at.TLI
+	if !e.adopt {
+		tli = sink.Held().Position.TLI
+	}
+	if at := (pg.Position{TLI: tli, LSN: rewind()}); at != e.at {
 		return fmt.Errorf("the sink compares from %s, the stream begins at %s", at, e.at)
 	}
 	return nil

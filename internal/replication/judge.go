@@ -14,8 +14,8 @@ type Held struct {
 	SegmentSize pg.SegmentSize
 	// Position is the raw end: the first byte that is not held. Where nothing is, its LSN is 0, and its TLI the newest that
 	// is known to have been followed; 0: none is.
-	Position pg.Position
-	RecordEnd   pg.LSN      // end of the last complete record; at most Position.LSN
+	Position  pg.Position
+	RecordEnd pg.LSN // end of the last complete record; at most Position.LSN
 	// CompareFrom is where the sink begins to compare, if the source has that: the start of a segment at or below the one that
 	// holds Position. Below it on a border, where nothing else could be compared.
 	CompareFrom pg.LSN
@@ -151,7 +151,9 @@ func judgeEmpty(held Held, src Source) (Start, error) {
 
 // newestAt returns the newest TLI that begins in the segment that starts at lsn, or below: it has the whole segment, and what is
 // below its beginning is a copy of its parent's.
-func newestAt(h pg.History, lsn pg.LSN, size pg.SegmentSize) pg.TLI { return h.At(lsn + pg.LSN(size) - 1) }
+func newestAt(h pg.History, lsn pg.LSN, size pg.SegmentSize) pg.TLI {
+	return h.At(lsn + pg.LSN(size) - 1)
+}
 
 // judgeAncestors refuses a source that has less of an older TLI than what is kept here went through: a recovery to a point
 // below the last fork writes that fork into its history, and then its own, lower one.

@@ -314,7 +314,9 @@ func TestJudgeWithAnEmptyDisk(t *testing.T) {
 			want: Start{TLI: 2, LSN: 0x4000000, Adopt: true},
 		}, {
 			name: "nothing is in object storage yet but the identity: the slot decides", source: ahead,
-			held: func(h *Held) { h.Position, h.Newest, h.History, h.Stored = pg.Position{}, pg.History{}, pg.History{}, pg.Position{} },
+			held: func(h *Held) {
+				h.Position, h.Newest, h.History, h.Stored = pg.Position{}, pg.History{}, pg.History{}, pg.Position{}
+			},
 			want: Start{TLI: 2, Adopt: true},
 		}, {
 			name: "the loss of what is between object storage and the slot was accepted", source: ahead,

@@ -68,7 +68,7 @@ type Control struct {
 	// decided yet: a seal that object storage could not be asked about. 0: none.
 	Promised pg.TLI   `json:"promised,omitempty"`
 	Seals    []Seal   `json:"seals,omitempty"`
-	Quorums []Quorum `json:"quorums,omitempty"`
+	Quorums  []Quorum `json:"quorums,omitempty"`
 	// AcceptDataLossOn is the TLI that the source may leave below its decided end;
 	// 0: none. It is used up by being left.
 	AcceptDataLossOn pg.TLI `json:"accept_data_loss_on,omitempty"`
@@ -83,6 +83,8 @@ type Control struct {
 	Stored *Stored `json:"stored,omitempty"`
 	// Deleting is the mark that starts a deletion: set, it is never taken back.
 	Deleting bool `json:"deleting,omitempty"`
+	// KeepObjects says that a deletion leaves what is in object storage.
+	KeepObjects bool `json:"keep_objects,omitempty"`
 }
 
 // ID returns the timeline's name.

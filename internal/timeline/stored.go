@@ -216,14 +216,15 @@ func (t *Timeline) SetConflict(ctx context.Context, tli pg.TLI, why string) erro
 	return err
 }
 
-// Delivered makes durable that object storage knows of a seal.
-func (t *Timeline) Delivered(ctx context.Context, tli pg.TLI) error {
+// Delivered makes durable that object storage knows of a seal, and the end that
+// was decided there.
+func (t *Timeline) Delivered(ctx context.Context, tli pg.TLI, end pg.LSN) error {
 	return t.update(ctx, func(c *Control) error {
 		i := slices.IndexFunc(c.Seals, func(s Seal) bool { return s.TLI == tli })
 		if i < 0 || !c.Seals[i].Undelivered {
 			return errNoChange
 		}
-		c.Seals[i].Undelivered = false
+		c.Seals[i].Undelivered, c.Seals[i].End = false, end
 		return nil
 	})
 }

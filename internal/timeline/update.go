@@ -189,13 +189,14 @@ func (t *Timeline) tli() pg.TLI {
 }
 
 // MarkDeleting makes the wish to delete durable: whatever happens from now on,
-// the deletion is finished, after a restart if need be.
-func (t *Timeline) MarkDeleting(ctx context.Context) error {
+// the deletion is finished, after a restart if need be. The first word counts for
+// whether objects are kept.
+func (t *Timeline) MarkDeleting(ctx context.Context, keepObjects bool) error {
 	return t.update(ctx, func(c *Control) error {
 		if c.Deleting {
 			return errNoChange
 		}
-		c.Deleting = true
+		c.Deleting, c.KeepObjects = true, keepObjects
 		return nil
 	})
 }
