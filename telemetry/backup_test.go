@@ -17,6 +17,7 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
 )
@@ -130,7 +131,7 @@ func TestUploadsTraceLeadsToItsTask(t *testing.T) {
 	s := newSink(t, nil)
 	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
 	iteration, span := tel.Tracer().Start(t.Context(), "manager.iteration")
-	upload(tel.TaskEvents(acme).Started(iteration, tasks.Start{Name: "backup", Attempt: 1}), tel.BackupEvents(), nil)
+	upload(tel.TaskEvents(acme).Started(iteration, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), nil)
 	span.End()
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
@@ -221,10 +222,10 @@ func TestUploadCutByAStopIsNoFailure(t *testing.T) {
 func TestStoreTroubleIsLogged(t *testing.T) {
 	tel, out := start(t, Config{})
 	k := tel.TaskEvents(acme)
-	ctx := k.Started(t.Context(), tasks.Start{Name: "backup", Attempt: 1})
+	ctx := k.Started(t.Context(), tasks.Start{Name: manager.Backup, Attempt: 1})
 	upload(ctx, tel.BackupEvents(), nil)
-	for _, err := range []error{&backup.ConflictError{}, backup.ErrDenied, backup.ErrCut} {
-		k.Ended(ctx, tasks.End{Name: "backup", Outcome: tasks.Failed, Err: err})
+	for _, err := range []error{&backup.ConflictError{}, &backup.ClaimedError{}, backup.ErrCut} {
+		k.Ended(ctx, tasks.End{Name: manager.Backup, Outcome: tasks.Failed, Err: err})
 	}
 	var got []string
 	for line := range strings.Lines(out.String()) {
@@ -253,7 +254,7 @@ func TestStoreTroubleIsLogged(t *testing.T) {
 func TestErrorTypes(t *testing.T) {
 	for want, err := range map[string]error{
 		"refused": &replication.RefusedError{}, "missing_wal": &replication.MissingWALError{},
-		"conflict": &backup.ConflictError{}, "denied": backup.ErrDenied, "error": errors.New("?"),
+		"conflict": &backup.ConflictError{}, "claimed": &backup.ClaimedError{}, "denied": backup.ErrDenied, "error": errors.New("?"),
 	} {
 		if got := errorType(tasks.End{Outcome: tasks.Failed, Err: fmt.Errorf("x: %w", err)}); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)

@@ -58,7 +58,7 @@ func everything(t *testing.T, tel *Telemetry) {
 	r.Refused(refused)
 	k.Ended(taskCtx, tasks.End{Name: manager.Receive, Outcome: tasks.Failed, Err: refused, Ran: time.Second})
 
-	upload(k.Started(ctx, tasks.Start{Name: "backup", Attempt: 1}), tel.BackupEvents(), errors.New("the disk is gone"))
+	upload(k.Started(ctx, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), errors.New("the disk is gone"))
 
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))

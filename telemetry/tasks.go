@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -79,6 +80,9 @@ func errorType(end tasks.End) string {
 	if class := connectOutcome(end.Err); class != "error" {
 		return class
 	}
+	if claimed := new(backup.ClaimedError); errors.As(end.Err, &claimed) {
+		return "claimed"
+	}
 	return storeFailure(end.Err)
 }
 
@@ -110,7 +114,7 @@ func (s *scopedEvents) logTaskEnd(ctx context.Context, end tasks.End) {
 // failureLevel: a refusal lasts until somebody acts. What is wrong with an object was said where it was found.
 func failureLevel(end tasks.End) slog.Level {
 	switch errorType(end) {
-	case "refused", "missing_wal", "denied", "no_bucket", "not_stored":
+	case "refused", "missing_wal", "claimed", "denied", "no_bucket", "not_stored":
 		return slog.LevelError
 	}
 	return slog.LevelWarn
