@@ -35,7 +35,7 @@ type opened struct {
 func openBucket(ctx context.Context, rawURL string, cfg Config) (o opened, err error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return opened{}, fmt.Errorf("object store: the URL cannot be read: %w", withoutURL(err))
+		return opened{}, fmt.Errorf("%w: it cannot be read: %w", ErrBadURL, withoutURL(err))
 	}
 	switch u.Scheme {
 	case fileblob.Scheme:
@@ -45,7 +45,7 @@ func openBucket(ctx context.Context, rawURL string, cfg Config) (o opened, err e
 	case gcsblob.Scheme, azureblob.Scheme, memblob.Scheme:
 		o.bucket, err = blob.OpenBucket(ctx, rawURL)
 	default:
-		return opened{}, fmt.Errorf("object store: URL scheme %q: want file, s3, gs, azblob or mem", u.Scheme)
+		return opened{}, fmt.Errorf("%w: its scheme is %q: want file, s3, gs, azblob or mem", ErrBadURL, u.Scheme)
 	}
 	if err != nil {
 		return opened{}, fmt.Errorf("open object store %s: %w", u.Redacted(), err)
@@ -67,11 +67,11 @@ func openDirectory(u *url.URL, cfg Config) (opened, error) {
 	path := u.Path
 	switch {
 	case u.RawQuery != "":
-		return opened{}, errors.New("a file:// URL takes no parameters")
+		return opened{}, fmt.Errorf("%w: with file:// it takes no parameters", ErrBadURL)
 	case u.Host == ".":
 		path = strings.TrimPrefix(path, "/")
 	case u.Host != "" && u.Host != "localhost":
-		return opened{}, fmt.Errorf("%q is no directory: write file:///absolute/path or file://./relative/path", u.Host)
+		return opened{}, fmt.Errorf("%w: %q is no directory: write file:///absolute/path or file://./relative/path", ErrBadURL, u.Host)
 	}
 	root, err := filepath.Abs(filepath.FromSlash(path))
 	if err != nil {

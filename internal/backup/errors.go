@@ -24,6 +24,8 @@ var (
 	ErrNotStored = errors.New("the object store confirmed the write and does not have the object")
 	// ErrUnconditional says that the store overwrites what must be written once.
 	ErrUnconditional = errors.New(`the object store ignores "only if absent" (If-None-Match: *)`)
+	// ErrBadURL says that the store's URL names nothing that could be opened, ever.
+	ErrBadURL = errors.New("the object store's URL cannot be used")
 	// ErrDeleted says that the timeline was deleted.
 	ErrDeleted = errors.New("the timeline was deleted")
 )
