@@ -72,8 +72,11 @@ func (s *Stored) Answer(ctx context.Context, f restore.File) restore.Answer {
 		a.SystemID = 0 // nothing was uploaded yet, and nothing contradicts anybody
 	}
 	for tli := range survey.Damaged {
-		// It was uploaded, so that it is not missing. Who opens it hears what is wrong with it.
-		a.Segments[tli] = s.Identity().SegmentSize.Start(f.SegNo + 1)
+		// It was uploaded, so that it is not missing, and below the commit LSN. Who opens it hears what is wrong with it.
+		a.Segments[tli] = f.End()
+		if backup.NewestAt(a.History, f.SegNo, f.Size) == tli {
+			a.CommitLSN = max(a.CommitLSN, f.End())
+		}
 	}
 	return a
 }

@@ -209,7 +209,7 @@ func (s *story) world() *world {
 		w.nodes = append(w.nodes, s.scripted(fmt.Sprint("node ", i), a))
 	}
 	if s.store != nil {
-		p := s.store.scripted(s.fork)
+		p := s.store.scripted(s.fork, s.ends)
 		w.store = &p
 	}
 	return w

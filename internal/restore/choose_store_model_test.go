@@ -43,11 +43,16 @@ func newStoredStory(pick picker, n int) *story {
 	return s
 }
 
-func (st *storage) scripted(fork point) scripted {
+func (st *storage) scripted(fork point, ends [3]point) scripted {
 	p := scripted{Answer: restore.Answer{From: "store", Seals: map[pg.TLI]pg.LSN{}}}
 	if !st.reachable {
 		p.Err = errors.New("no route to host")
 		return p
+	}
+	for tli, sealed := range st.sealed {
+		if sealed {
+			p.Seals[pg.TLI(tli)] = ends[tli].lsn()
+		}
 	}
 	if st.whole == [3]point{} && st.open == [3]point{} && !st.claimed {
 		return p
