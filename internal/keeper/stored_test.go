@@ -106,7 +106,10 @@ func ask(t *testing.T, m *Member, store restore.Place, name string) restore.Foun
 
 // TestNodeServesWhatOnlyTheStoreHas (R4), and while the store is away, what is here.
 func TestNodeServesWhatOnlyTheStoreHas(t *testing.T) {
-	_, _, m, w := keeping(t)
+	m := create(t, newHome(t).start(t), main1)
+	w := source(start + 3*mib + mib/2) // the newest segments stay in any case
+	receive(t, m, w, w.End())
+	setQuorum(t, m, "a")
 	tl := adopt(t, openStore(t))
 	upload(t, tl, w.Bytes())
 	stored, away := NewStored(tl), UnreachableStore(errTest)
@@ -135,7 +138,7 @@ func TestNodeServesWhatOnlyTheStoreHas(t *testing.T) {
 	if found := ask(t, m, away, segment1); found.Kind != restore.Unknown || !found.Retry {
 		t.Errorf("only the store has it, and is away: %+v", found.Decision)
 	}
-	for _, name := range []string{segment3, "00000002.history"} {
+	for _, name := range []string{"000000010000000000000005", "00000002.history"} {
 		if found := ask(t, m, stored, name); found.Kind != restore.Absent {
 			t.Errorf("%s, by the word of both: %+v", name, found.Decision)
 		}
