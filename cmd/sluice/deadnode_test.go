@@ -56,7 +56,7 @@ func (n *deadNodeDir) keep(t *testing.T, node, names string, systemID uint64, si
 	ctx := t.Context()
 	must(t, os.WriteFile(filepath.Join(n.dir, "node.json"), fmt.Appendf(nil, `{"id":%q}`, node), 0o600))
 	must(t, os.MkdirAll(filepath.Dir(timeline.Dir(n.dir, deadTimeline)), 0o700))
-	tl, err := timeline.Create(ctx, timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: node}, deadTimeline, "", "")
+	tl, err := timeline.Create(ctx, timeline.Config{Dir: timeline.Dir(n.dir, deadTimeline), FS: wal.OSFS{}, NodeID: node}, deadTimeline, timeline.Creation{})
 	must(t, err)
 	must(t, tl.Adopt(ctx, timeline.Adoption{SystemID: systemID, SegmentSize: size, Start: pg.Position{TLI: 1, LSN: start}, SourceFlush: start}))
 	must(t, tl.SetQuorum(ctx, timeline.Reading{SystemID: systemID, TLI: 1, SyncStandbyNames: names}))

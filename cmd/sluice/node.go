@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/restore"
@@ -82,6 +83,9 @@ func problem(err error) error {
 	if unsealable := new(timeline.UnsealableError); errors.As(err, &unsealable) {
 		return api.Errorf(api.KindRefused, "%w", err)
 	}
+	if undecided := new(timeline.UndecidedError); errors.As(err, &undecided) {
+		return api.Errorf(api.KindUnavailable, "%w", err)
+	}
 	return err
 }
 
@@ -93,6 +97,11 @@ var problems = []struct {
 	{keeper.ErrNoTimeline, api.KindNotFound},
 	{keeper.ErrExists, api.KindExists},
 	{keeper.ErrBadConninfo, api.KindInvalid},
+	{keeper.ErrBadSegment, api.KindInvalid},
+	{keeper.ErrNoStore, api.KindConflict},
+	{backup.ErrDenied, api.KindUnavailable},
+	{backup.ErrCut, api.KindUnavailable},
+	{backup.ErrNoBucket, api.KindUnavailable},
 	{timeline.ErrShuttingDown, api.KindShuttingDown},
 	{timeline.ErrBroken, api.KindUnavailable},
 	{timeline.ErrEmpty, api.KindConflict},
@@ -157,12 +166,12 @@ func (n *node) SetTenantMode(_ context.Context, id timeline.TenantID, mode api.M
 }
 
 // DeleteTenant implements api.Node.
-func (n *node) DeleteTenant(ctx context.Context, id timeline.TenantID, _ bool) error {
+func (n *node) DeleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error {
 	k, err := n.open()
 	if err != nil {
 		return err
 	}
-	return problem(k.DeleteTenant(ctx, id))
+	return problem(k.DeleteTenant(ctx, id, keepObjects))
 }
 
 // Timelines implements api.Node.
@@ -196,15 +205,15 @@ func (n *node) Timeline(id timeline.ID) (timeline.Status, error) {
 	return m.Status(), nil
 }
 
-// CreateTimeline implements api.Node. Where neither a store nor peers are
-// configured, creating is the operator's word that the timeline is new.
+// CreateTimeline implements api.Node. Where no object storage is configured,
+// creating is the operator's word that the timeline is new.
 func (n *node) CreateTimeline(ctx context.Context, id timeline.ID, opts api.CreateOptions) (timeline.Status, error) {
 	k, err := n.open()
 	if err != nil {
 		return timeline.Status{}, err
 	}
 	ctx, end := n.tel.Operation(ctx, "create", id)
-	err = k.CreateTimeline(ctx, id, opts.Source)
+	err = k.CreateTimeline(ctx, id, opts.Source, opts.New)
 	end(err)
 	if err != nil {
 		return timeline.Status{}, problem(err)
@@ -228,13 +237,13 @@ func (n *node) SetTimeline(ctx context.Context, id timeline.ID, opts api.SetOpti
 }
 
 // DeleteTimeline implements api.Node.
-func (n *node) DeleteTimeline(ctx context.Context, id timeline.ID, _ bool) error {
+func (n *node) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects bool) error {
 	k, err := n.open()
 	if err != nil {
 		return err
 	}
 	ctx, end := n.tel.Operation(ctx, "delete", id)
-	err = k.DeleteTimeline(ctx, id)
+	err = k.DeleteTimeline(ctx, id, keepObjects)
 	end(err)
 	return problem(err)
 }
@@ -268,6 +277,18 @@ func (n *node) Unseal(ctx context.Context, id timeline.ID, force bool) error {
 	_, err = k.Unseal(ctx, id, force)
 	end(err)
 	return problem(err)
+}
+
+// Trim implements api.Node.
+func (n *node) Trim(ctx context.Context, id timeline.ID, before string) (api.TrimResult, error) {
+	k, err := n.open()
+	if err != nil {
+		return api.TrimResult{}, err
+	}
+	ctx, end := n.tel.Operation(ctx, "trim", id)
+	res, err := k.Trim(ctx, id, before)
+	end(err)
+	return api.TrimResult{Segments: res.Segments, Bytes: res.Bytes, Before: res.Before}, problem(err)
 }
 
 // Check implements api.Node.

@@ -12,6 +12,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/config"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -103,7 +104,7 @@ func (p *process) keeperConfig() keeper.Config {
 	cfg := keeper.Config{
 		NodeID: p.cfg.Node.ID, DataDir: p.cfg.Node.DataDir,
 		Retain: int64(p.cfg.Retain.LocalBytes), DropUnbacked: p.cfg.Retain.Unbacked == config.DropUnbacked,
-		Events: keeperEvents(p.tel), Log: p.log,
+		Store: p.storeConfig(), Events: keeperEvents(p.tel), Log: p.log,
 	}
 	for _, t := range p.cfg.Timelines {
 		id, err := timeline.ParseID(t.Name)
@@ -113,6 +114,14 @@ func (p *process) keeperConfig() keeper.Config {
 		cfg.Timelines = append(cfg.Timelines, keeper.TimelineConfig{ID: id, Source: t.Source})
 	}
 	return cfg
+}
+
+func (p *process) storeConfig() keeper.StoreConfig {
+	o := p.cfg.ObjectStore
+	return keeper.StoreConfig{
+		URL: o.URL, Compression: backup.Compression(o.Compression), PartialInterval: o.PartialInterval,
+		Backup: backup.Config{Concurrency: o.Concurrency, Log: p.log},
+	}
 }
 
 func (p *process) listen(ctx context.Context) error {
@@ -153,7 +162,8 @@ func (p *process) stop(cause string) error {
 	p.log.LogAttrs(ctx, slog.LevelInfo, "node stops", slog.String("cause", cause))
 	p.notify(ctx, daemon.SdNotifyStopping)
 	err := p.stages.run(ctx, cause, p.cfg.ShutdownTimeout, []stage{
-		{"tenants", 80, p.stopTenants},
+		{"drain", 40, p.drain},
+		{"tenants", 40, p.stopTenants},
 		{"http", 10, p.stopHTTP},
 		{"telemetry", 10, p.tel.Shutdown},
 	})
@@ -161,6 +171,18 @@ func (p *process) stop(cause string) error {
 		p.log.LogAttrs(ctx, slog.LevelInfo, "node stopped")
 	}
 	return err
+}
+
+// drain brings what is held to object storage, as far as the time allows. What it did not come to is no failure of the
+// shutdown: it is on the disk, and goes on at the next start.
+func (p *process) drain(ctx context.Context) error {
+	if p.keeper == nil {
+		return nil
+	}
+	if err := p.keeper.Drain(ctx); err != nil {
+		p.log.LogAttrs(ctx, slog.LevelWarn, "object storage does not have all that is held here: keep this disk", slog.Any("error", err))
+	}
+	return nil
 }
 
 func (p *process) stopTenants(ctx context.Context) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -289,12 +288,23 @@ func (c *timelineUnsealCmd) Run(ctx context.Context, k *kong.Context) error {
 
 // timelineTrimCmd removes segments from object storage.
 type timelineTrimCmd struct {
+	connection
+	shown
 	timelineName
-	Before string `required:"" placeholder:"SEGMENT" help:"The first segment to keep."`
+	Before string `required:"" placeholder:"SEGMENT" help:"The first segment to keep: the one in which the oldest base backup that is kept began."`
 }
 
-// Run says that there is nothing to trim.
-func (timelineTrimCmd) Run() error {
-	return errors.New("trim removes segments from object storage, which this version does not have yet; " +
-		"local WAL goes by `retain` in the configuration")
+// Run removes them.
+func (c *timelineTrimCmd) Run(ctx context.Context, k *kong.Context) error {
+	return c.with(func(cl *client.Client) error {
+		res, err := cl.Trim(ctx, c.Timeline.ID, c.Before)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return printJSON(k.Stdout, res)
+		}
+		fmt.Fprintf(k.Stdout, "removed %d segments below %s, %d bytes, from object storage\n", res.Segments, res.Before, res.Bytes)
+		return nil
+	})
 }

@@ -104,6 +104,13 @@ func (n *fakeNode) Seal(_ context.Context, id timeline.ID, accept bool) (api.Sea
 
 func (n *fakeNode) Unseal(context.Context, timeline.ID, bool) error { return n.err }
 
+func (n *fakeNode) Trim(_ context.Context, _ timeline.ID, before string) (api.TrimResult, error) {
+	if before != "000000010000000000000001" {
+		return api.TrimResult{}, api.Errorf(api.KindInvalid, "no segment")
+	}
+	return api.TrimResult{Segments: 3, Bytes: 1234, Before: 0x1000000}, n.err
+}
+
 func (n *fakeNode) Check(context.Context, timeline.ID) (api.CheckResult, error) {
 	return api.CheckResult{OK: true, Lines: []api.CheckLine{{Name: "slot", Result: api.CheckOK, Text: "active"}}}, n.err
 }

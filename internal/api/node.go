@@ -46,6 +46,9 @@ type Node interface {
 	Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) (SealResult, error)
 	// Unseal takes a seal back; KindRefused once its tail was handed out, unless force.
 	Unseal(ctx context.Context, id timeline.ID, force bool) error
+	// Trim removes whole segments, and copies of open ones, from object storage that lie below a segment. KindConflict: there is no
+	// object storage.
+	Trim(ctx context.Context, id timeline.ID, before string) (TrimResult, error)
 	// Check asks the source whether it really waits for this node.
 	Check(ctx context.Context, id timeline.ID) (CheckResult, error)
 	// OpenWAL answers one request for a file. An error counts as [AnswerUnknown].
@@ -110,6 +113,13 @@ type SealResult struct {
 	End      pg.LSN   `json:"end"`
 	Nodes    []string `json:"nodes"`    // that sealed
 	Warnings []string `json:"warnings"` // for the operator: what this seal does not promise
+}
+
+// A TrimResult is what was removed from object storage.
+type TrimResult struct {
+	Segments int    `json:"segments"`
+	Bytes    int64  `json:"bytes"`  // of the objects
+	Before   pg.LSN `json:"before"` // base backups that began at or above it can still be restored
 }
 
 // A CheckResult is the report of a timeline's check.

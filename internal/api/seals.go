@@ -66,6 +66,14 @@ type trimInput struct {
 	Before string `query:"before" doc:"The first segment to keep" required:"true"`
 }
 
-func (s *Server) trim(ctx context.Context, _ *trimInput) (*struct{}, error) {
-	return nil, s.fail(ctx, Errorf(KindNotImplemented, "there is nothing to trim: trim removes segments from object storage, which this version does not have; local WAL goes by retain in the configuration"))
+func (s *Server) trim(ctx context.Context, in *trimInput) (*reply[TrimResult], error) {
+	id, err := in.id()
+	if err != nil {
+		return nil, s.fail(ctx, err)
+	}
+	result, err := s.node.Trim(ctx, id, in.Before)
+	if err != nil {
+		return nil, s.fail(ctx, err)
+	}
+	return &reply[TrimResult]{result}, nil
 }

@@ -120,8 +120,11 @@ func (e *ClaimedError) Error() string {
 
 func short(b []byte) []byte { return b[:min(len(b), 8)] }
 
+// equal reports whether two claims are of one promotion, as far as both know: a node that began above the fork does not
+// have the record.
 func (c Claim) equal(o Claim) bool {
-	return c.TLI == o.TLI && string(c.History) == string(o.History) && string(c.Record) == string(o.Record)
+	unknown := len(c.Record) == 0 || len(o.Record) == 0
+	return c.TLI == o.TLI && string(c.History) == string(o.History) && (unknown || string(c.Record) == string(o.Record))
 }
 
 // Claim says that a TLI was followed; *ClaimedError if it belongs to another promotion. Doing it twice is fine.

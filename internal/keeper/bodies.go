@@ -28,6 +28,9 @@ func (m *Member) receive(ctx context.Context) error {
 		return err
 	}
 	defer end()
+	if err := m.meet(ctx); err != nil {
+		return err
+	}
 	if err := m.PrepareReceive(ctx); err != nil {
 		return err
 	}
@@ -37,6 +40,7 @@ func (m *Member) receive(ctx context.Context) error {
 	}
 	r.session = ctx
 	r.sink.rewound.Store(false)
+	r.sink.claimed = false
 	settled := time.AfterFunc(settleAfter, func() {
 		if r.sink.settled() {
 			tasks.Progress(ctx)
@@ -56,7 +60,7 @@ func (m *Member) receiverNow() (*receiver, error) {
 	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
 	cfg.Settings = m.readSettings
-	r.sink = &sink{Timeline: m.Timeline, progress: r.progress}
+	r.sink = &sink{Member: m, progress: r.progress, session: func() context.Context { return r.session }}
 	var err error
 	if r.Receiver, err = replication.NewReceiver(cfg, r.sink); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadConninfo, err)
@@ -100,7 +104,12 @@ func (m *Member) readSettings(ctx context.Context, s replication.Settings) error
 // remove lets the oldest local WAL go, as far as the retention rule wants it to
 // and what is persisted allows it to.
 func (m *Member) remove(ctx context.Context) error {
-	below := m.horizon()
+	if m.horizon(m.Backup().LSN) > m.horizon(m.persistedBackup()) {
+		if err := m.SaveControl(ctx); err != nil { // what lets WAL go must be known after a crash
+			return err
+		}
+	}
+	below := m.horizon(m.persistedBackup())
 	if below == 0 {
 		return nil
 	}
@@ -114,30 +123,48 @@ func (m *Member) remove(ctx context.Context) error {
 	return nil
 }
 
+// persistedBackup is how far the control file knows that all is in object storage.
+func (m *Member) persistedBackup() pg.LSN {
+	s := m.Control().Stored
+	if s == nil {
+		return 0
+	}
+	return min(s.Backup.LSN, m.Backup().LSN)
+}
+
 // removable is how many bytes of the local WAL the retention rule lets go.
-func (m *Member) removable(timeline.Snapshot) int64 {
-	below := m.horizon()
+func (m *Member) removable(s timeline.Snapshot) int64 {
+	below := m.horizon(s.Backup.LSN)
 	if below == 0 {
 		return 0
 	}
 	return m.Log().RemovableBytes(below)
 }
 
-// horizon is the LSN below which local WAL may go; 0: none may.
-func (m *Member) horizon() pg.LSN {
+// Horizon is the LSN below which local WAL may go; 0: none may.
+func (m *Member) Horizon() pg.LSN { return m.horizon(m.persistedBackup()) }
+
+func (m *Member) horizon(backedUp pg.LSN) pg.LSN {
 	l := m.Log()
-	if l == nil || !m.keeper.cfg.DropUnbacked {
+	if l == nil {
 		return 0
 	}
 	c := m.Control()
-	return removalHorizon(c.Flush.LSN, c.SegmentSize, l.Stats().LocalBytes, m.keeper.cfg.Retain)
+	if m.keeper.depot == nil {
+		if !m.keeper.cfg.DropUnbacked {
+			return 0
+		}
+		backedUp = c.Flush.LSN
+	}
+	return removalHorizon(c.Flush.LSN, backedUp, c.SegmentSize, l.Stats().LocalBytes, m.keeper.cfg.Retain)
 }
 
 // removalHorizon is the LSN below which whole segments may go, so that about
-// keepBytes stay below what is persisted; 0 = none may. It is pure.
-func removalHorizon(persisted pg.LSN, size pg.SegmentSize, localBytes, keepBytes int64) pg.LSN {
+// keepBytes stay below what is persisted, and all that is not backed up; 0 = none
+// may. It is pure.
+func removalHorizon(persisted, backedUp pg.LSN, size pg.SegmentSize, localBytes, keepBytes int64) pg.LSN {
 	if localBytes <= keepBytes || uint64(persisted) <= uint64(keepBytes) {
 		return 0
 	}
-	return size.StartOf(persisted - pg.LSN(keepBytes))
+	return min(size.StartOf(persisted-pg.LSN(keepBytes)), size.StartOf(backedUp))
 }

@@ -31,7 +31,7 @@ func TestRemovalHorizon(t *testing.T) {
 		"an LSN that is no file offset": {1 << 40, 10 * mib, 5 * mib, 1<<40 - 5*mib},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := removalHorizon(c.persisted, seg, c.local, c.keep); got != c.want {
+			if got := removalHorizon(c.persisted, c.persisted, seg, c.local, c.keep); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

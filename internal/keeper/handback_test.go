@@ -176,7 +176,7 @@ func TestFileThatIsHandedOutHoldsTheGate(t *testing.T) {
 			t.Errorf("inside are %+v", holders)
 		}
 		deleted := make(chan error, 1)
-		go func() { deleted <- k.DeleteTimeline(t.Context(), main1) }()
+		go func() { deleted <- k.DeleteTimeline(t.Context(), main1, false) }()
 		synctest.Wait()
 		select {
 		case <-f.Gone:

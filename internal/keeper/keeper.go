@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
@@ -55,6 +56,7 @@ type Config struct {
 	Retain int64
 	// DropUnbacked lets local WAL above Retain go though nothing else has it.
 	DropUnbacked bool
+	Store        StoreConfig
 	Timelines    []TimelineConfig
 	Events       Events
 	Log          *slog.Logger
@@ -65,6 +67,7 @@ type Config struct {
 // Keeper is a node. Make one with [Open].
 type Keeper struct {
 	cfg    Config
+	depot  *depot          // nil: the node has no object storage
 	unlock func() error    // lets go of the data directory, once
 	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
@@ -110,7 +113,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{}}
+	k := &Keeper{cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{}}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	return k
 }
@@ -123,6 +126,9 @@ func (k *Keeper) start(ctx context.Context) error {
 		if err := checkConninfo(k.cfg.NodeID, want.Source); err != nil {
 			return fmt.Errorf("timeline %s of the configuration file: %w", want.ID, err)
 		}
+	}
+	if err := k.openStore(ctx); err != nil {
+		return err
 	}
 	if err := k.openAll(ctx); err != nil {
 		return err
@@ -137,17 +143,49 @@ func (k *Keeper) start(ctx context.Context) error {
 	return nil
 }
 
+// openStore finds out whether object storage is what it should be. One that is
+// away keeps no node from starting.
+func (k *Keeper) openStore(ctx context.Context) error {
+	if k.depot == nil {
+		return nil
+	}
+	_, err := k.depot.open(ctx)
+	if refused(err) {
+		return err
+	}
+	if err != nil {
+		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "object storage cannot be used: it is tried again when it is needed", slog.Any("error", err))
+	}
+	return nil
+}
+
 // want makes a configured timeline exist, and takes over its source where the
-// file's word changed. The file does not bring back what is being deleted.
+// file's word changed. The file does not bring back what is being deleted, or was.
 func (k *Keeper) want(ctx context.Context, w TimelineConfig) error {
 	m, err := k.member(w.ID)
 	if err != nil {
-		return k.create(ctx, w.ID, w.Source, w.Source)
+		if err := k.buried(ctx, w.ID); err != nil {
+			return err
+		}
+		return k.create(ctx, w.ID, timeline.Creation{Source: w.Source, FileSource: w.Source})
 	}
 	if state, _ := m.State(); state == timeline.StateBroken || m.Control().Deleting {
 		return nil
 	}
 	return m.SetFileSource(ctx, w.Source)
+}
+
+// buried fails if object storage has the tombstone of a timeline. If that cannot be
+// found out now, it is asked again before anything is received.
+func (k *Keeper) buried(ctx context.Context, id timeline.ID) error {
+	store := k.Store()
+	if store == nil {
+		return nil
+	}
+	if _, err := store.Find(ctx, string(id.Tenant), id.Name); errors.Is(err, backup.ErrDeleted) {
+		return fmt.Errorf("%w: take it out of the file, or create it again with 'sluice timeline create %s'", err, id)
+	}
+	return nil
 }
 
 // openAll opens every timeline below the data directory.
@@ -325,8 +363,16 @@ func (k *Keeper) timelineConfig(id timeline.ID) timeline.Config {
 	return timeline.Config{
 		Dir: timeline.Dir(k.cfg.DataDir, id), FS: k.cfg.FS, NodeID: k.cfg.NodeID,
 		Gate: gate.Config{Kind: "timeline", Name: id.String(), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace},
-		WAL:  k.cfg.Events.wal(id),
+		WAL:  k.cfg.Events.wal(id), DecideSeal: k.sealDecider(id),
 	}
+}
+
+// sealDecider is where an end of that timeline is decided; nil: on the node.
+func (k *Keeper) sealDecider(id timeline.ID) func(context.Context, timeline.Seal) (timeline.Seal, error) {
+	if k.depot == nil {
+		return nil
+	}
+	return func(ctx context.Context, s timeline.Seal) (timeline.Seal, error) { return k.decideSeal(ctx, id, s) }
 }
 
 // member returns an open timeline, broken ones too.
@@ -351,7 +397,34 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	if err := k.stopAll(ctx); err != nil {
 		return err
 	}
-	return k.unlock()
+	return errors.Join(k.depot.close(), k.unlock())
+}
+
+// Drain stops receiving, and waits until object storage has all that is held, the
+// open segments included, or until ctx ends. It is for a node that is about to stop:
+// what it did not come to is on its disk. The error names the timelines that are
+// not drained.
+func (k *Keeper) Drain(ctx context.Context) error {
+	if k.depot == nil || k.Store() == nil {
+		return k.depot.problemOrNil()
+	}
+	members := k.Members()
+	errs := make([]error, len(members))
+	var all sync.WaitGroup
+	for i, m := range members {
+		if state, _ := m.State(); state != timeline.StateRunning || m.Log() == nil {
+			continue
+		}
+		all.Go(func() {
+			m.SetDraining(true)
+			if err := m.manager.WaitDrained(ctx); err != nil && !errors.Is(err, gate.ErrClosed) {
+				errs[i] = fmt.Errorf("timeline %s is not drained: object storage has it up to %s, and %s is held here: %w",
+					m.ID(), m.Backup().LSN, m.Log().Flushed(), err)
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // stopAll is Shutdown with the data directory still locked.

@@ -251,7 +251,7 @@ func TestConfiguredTimelineThatCannotBeUsed(t *testing.T) {
 			t.Errorf("logged: %s", &log)
 		}
 		h.disk().Inject(nil)
-		must(t, k.CreateTimeline(t.Context(), main1, "host=a user=x"))
+		must(t, k.CreateTimeline(t.Context(), main1, "host=a user=x", false))
 	})
 }
 
@@ -299,9 +299,9 @@ func TestNothingBeginsAfterTheShutdown(t *testing.T) {
 	other := timeline.ID{Tenant: "acme", Name: "other"}
 	for name, try := range map[string]func() error{
 		"a tenant":   func() error { _, err := k.CreateTenant(t.Context(), "new"); return err },
-		"a timeline": func() error { return k.CreateTimeline(t.Context(), other, "") },
-		"a deletion": func() error { return k.DeleteTimeline(t.Context(), main1) },
-		"a tenant's": func() error { return k.DeleteTenant(t.Context(), "acme") },
+		"a timeline": func() error { return k.CreateTimeline(t.Context(), other, "", false) },
+		"a deletion": func() error { return k.DeleteTimeline(t.Context(), main1, false) },
+		"a tenant's": func() error { return k.DeleteTenant(t.Context(), "acme", false) },
 		"a seal":     func() error { _, err := k.Seal(t.Context(), main1, false); return err },
 		"an unseal":  func() error { _, err := k.Unseal(t.Context(), main1, false); return err },
 		"a source":   func() error { return k.SetTimeline(t.Context(), main1, "host=b user=x", false) },

@@ -73,9 +73,9 @@ func (k *Keeper) timelinesDir(id timeline.TenantID) string {
 // DeleteTenant deletes a tenant's timelines, then the tenant. A creation in it
 // that comes later is refused. When ctx ends first, the error says so and the
 // work goes on; a second call joins it.
-func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID) error {
+func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error {
 	return k.do(ctx, tenantKey(id), opDelete, func(ctx context.Context) error {
-		if err := k.deleteTenant(ctx, id); err != nil {
+		if err := k.deleteTenant(ctx, id, keepObjects); err != nil {
 			return fmt.Errorf("delete tenant %s: %w", id, err)
 		}
 		return nil
@@ -84,17 +84,17 @@ func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID) error {
 
 // deleteTenant marks all timelines first, so that after a crash none is live
 // again.
-func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID) error {
+func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error {
 	t, members := k.beginTenantDelete(id)
 	if t == nil {
 		return ErrNoTenant
 	}
 	for _, m := range members {
-		if err := markDeleting(ctx, m); err != nil {
+		if err := markDeleting(ctx, m, keepObjects); err != nil {
 			return err
 		}
 	}
-	if err := k.deleteTimelines(ctx, members); err != nil {
+	if err := k.deleteTimelines(ctx, members, keepObjects); err != nil {
 		return err
 	}
 	if err := t.Shutdown(ctx, errDeleting); err != nil { // creations that had begun end first
@@ -126,12 +126,12 @@ func (k *Keeper) beginTenantDelete(id timeline.TenantID) (*tenant, []*Member) {
 }
 
 // deleteTimelines deletes side by side: one that is stuck keeps no other.
-func (k *Keeper) deleteTimelines(ctx context.Context, members []*Member) error {
+func (k *Keeper) deleteTimelines(ctx context.Context, members []*Member, keepObjects bool) error {
 	errs := make([]error, len(members))
 	var all sync.WaitGroup
 	for i, m := range members {
 		all.Go(func() {
-			if err := k.DeleteTimeline(ctx, m.ID()); !errors.Is(err, ErrNoTimeline) {
+			if err := k.DeleteTimeline(ctx, m.ID(), keepObjects); !errors.Is(err, ErrNoTimeline) {
 				errs[i] = err
 			}
 		})
@@ -142,12 +142,15 @@ func (k *Keeper) deleteTimelines(ctx context.Context, members []*Member) error {
 
 // CreateTimeline makes a timeline, and its tenant if need be. A name that is
 // taken is ErrExists; while one of that name is being deleted, that is waited for.
-func (k *Keeper) CreateTimeline(ctx context.Context, id timeline.ID, source string) error {
-	return k.create(ctx, id, source, "")
+//
+// isNew is an operator's word that no other node and no object storage has ever
+// held it. Where a timeline of that name was deleted, another life begins.
+func (k *Keeper) CreateTimeline(ctx context.Context, id timeline.ID, source string, isNew bool) error {
+	return k.create(ctx, id, timeline.Creation{Source: source, New: isNew, Again: true})
 }
 
-func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource string) error {
-	if err := checkConninfo(k.cfg.NodeID, source); err != nil {
+func (k *Keeper) create(ctx context.Context, id timeline.ID, with timeline.Creation) error {
+	if err := checkConninfo(k.cfg.NodeID, with.Source); err != nil {
 		return err
 	}
 	return k.do(ctx, id, opCreate, func(ctx context.Context) error {
@@ -157,13 +160,13 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, source, fileSource 
 		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
 			return err
 		}
-		return k.makeTimeline(ctx, id, source, fileSource)
+		return k.makeTimeline(ctx, id, with)
 	})
 }
 
 // makeTimeline holds the tenant's gate, so that the tenant's directory does not go
 // before the work is done.
-func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, source, fileSource string) error {
+func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, with timeline.Creation) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
 	deleting := t != nil && t.deleting
@@ -179,7 +182,7 @@ func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, source, fileS
 		return err
 	}
 	defer pass.Leave()
-	tl, err := timeline.Create(t.Context(), k.timelineConfig(id), id, source, fileSource)
+	tl, err := timeline.Create(t.Context(), k.timelineConfig(id), id, with)
 	if err != nil {
 		return err
 	}
@@ -220,14 +223,15 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 }
 
 // DeleteTimeline deletes a timeline: a durable mark first, then everybody out,
-// then the slot on the source, then the files. When ctx ends first, the error
-// says so and the work goes on; a second call joins it.
-func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID) error {
+// then its objects, unless they are kept, the slot on the source, and the files.
+// When ctx ends first, the error says so and the work goes on; a second call joins
+// it.
+func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects bool) error {
 	m, err := k.member(id)
 	if err != nil {
 		return err
 	}
-	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m) })
+	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m, keepObjects) })
 }
 
 // resumeDeletions goes on with what a crash or a stop has cut off.
@@ -237,14 +241,14 @@ func (k *Keeper) resumeDeletions() {
 			continue
 		}
 		// Nothing else runs on it yet; how it ends, delete tells.
-		_, _, _ = k.begin(m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m) })
+		_, _, _ = k.begin(m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m, m.Control().KeepObjects) })
 	}
 }
 
 // delete takes the steps of a deletion, each of which may have been taken before.
 // Whoever asked may be gone: what fails is also logged.
-func (k *Keeper) delete(ctx context.Context, m *Member) error {
-	err := k.deleteSteps(ctx, m)
+func (k *Keeper) delete(ctx context.Context, m *Member, keepObjects bool) error {
+	err := k.deleteSteps(ctx, m, keepObjects)
 	if err == nil {
 		return nil
 	}
@@ -256,14 +260,18 @@ func (k *Keeper) delete(ctx context.Context, m *Member) error {
 	return fmt.Errorf("delete timeline %s: %w", m.ID(), err)
 }
 
-func (k *Keeper) deleteSteps(ctx context.Context, m *Member) error {
+func (k *Keeper) deleteSteps(ctx context.Context, m *Member, keepObjects bool) error {
 	source := m.Control().Source
 	m.SetOperation(opDelete, "mark")
-	if err := markDeleting(ctx, m); err != nil {
+	if err := markDeleting(ctx, m, keepObjects); err != nil {
 		return err
 	}
 	m.SetOperation(opDelete, "stop")
 	if err := m.shutdown(ctx, errDeleting); err != nil {
+		return err
+	}
+	m.SetOperation(opDelete, "objects")
+	if err := k.deleteObjects(ctx, m); err != nil {
 		return err
 	}
 	m.SetOperation(opDelete, "slot")
@@ -281,11 +289,11 @@ func (k *Keeper) deleteSteps(ctx context.Context, m *Member) error {
 }
 
 // markDeleting makes the wish durable, where there is a control file to do so.
-func markDeleting(ctx context.Context, m *Member) error {
+func markDeleting(ctx context.Context, m *Member, keepObjects bool) error {
 	if m.Control().Incarnation == "" {
 		return nil
 	}
-	return m.MarkDeleting(ctx)
+	return m.MarkDeleting(ctx, keepObjects)
 }
 
 // dropSlot lets the source forget us, so that it does not keep WAL for ever;

@@ -21,13 +21,13 @@ func (h *home) timelines(t *testing.T) []string { return h.entries(t, "tenants",
 func TestCreateTwice(t *testing.T) {
 	k := newHome(t).start(t)
 	first := create(t, k, main1).Control().Incarnation
-	if err := k.CreateTimeline(t.Context(), main1, "host=other user=x"); !errors.Is(err, ErrExists) {
+	if err := k.CreateTimeline(t.Context(), main1, "host=other user=x", false); !errors.Is(err, ErrExists) {
 		t.Errorf("got %v", err)
 	}
 	if c := member(t, k, main1).Control(); c.Incarnation != first || c.Source != "" {
 		t.Errorf("it is now %+v", c)
 	}
-	if err := k.CreateTimeline(t.Context(), main1, "host=a application_name=x"); !errors.Is(err, ErrBadConninfo) {
+	if err := k.CreateTimeline(t.Context(), main1, "host=a application_name=x", false); !errors.Is(err, ErrBadConninfo) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -48,7 +48,7 @@ func TestCreationsAtOnce(t *testing.T) {
 		for i := range cap(made) {
 			go func() {
 				source := fmt.Sprintf("host=%d user=x", i)
-				err := k.CreateTimeline(t.Context(), main1, source)
+				err := k.CreateTimeline(t.Context(), main1, source, false)
 				if err != nil && !errors.Is(err, ErrExists) {
 					t.Error(err)
 				}
@@ -83,7 +83,7 @@ func TestDeletionOutlivesWhoAsked(t *testing.T) {
 		must(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		first := make(chan error, 1)
-		go func() { first <- k.DeleteTimeline(ctx, main1) }()
+		go func() { first <- k.DeleteTimeline(ctx, main1, false) }()
 		synctest.Wait()
 		cancel(errTest)
 		if err := <-first; !errors.Is(err, errTest) || !strings.Contains(err.Error(), "delete timeline acme/main goes on") {
@@ -93,7 +93,7 @@ func TestDeletionOutlivesWhoAsked(t *testing.T) {
 			t.Errorf("the status says %+v", op)
 		}
 		second := make(chan error, 1)
-		go func() { second <- k.DeleteTimeline(t.Context(), main1) }()
+		go func() { second <- k.DeleteTimeline(t.Context(), main1, false) }()
 		synctest.Wait()
 		if !slices.Equal(h.timelines(t), []string{"main"}) {
 			t.Error("its files are gone, and somebody is inside")
@@ -103,7 +103,7 @@ func TestDeletionOutlivesWhoAsked(t *testing.T) {
 		if left := h.timelines(t); len(left) != 0 {
 			t.Errorf("%q are left", left)
 		}
-		if err := k.DeleteTimeline(t.Context(), main1); !errors.Is(err, ErrNoTimeline) {
+		if err := k.DeleteTimeline(t.Context(), main1, false); !errors.Is(err, ErrNoTimeline) {
 			t.Errorf("once more (D4): %v", err)
 		}
 		stop(t, k)
@@ -119,9 +119,9 @@ func TestRecreate(t *testing.T) {
 		pass, err := old.Enter(t.Context(), holderRequest)
 		must(t, err)
 		done := make(chan error, 2)
-		go func() { done <- k.DeleteTimeline(t.Context(), main1) }()
+		go func() { done <- k.DeleteTimeline(t.Context(), main1, false) }()
 		synctest.Wait()
-		go func() { done <- k.CreateTimeline(t.Context(), main1, "host=new user=x") }()
+		go func() { done <- k.CreateTimeline(t.Context(), main1, "host=new user=x", false) }()
 		synctest.Wait()
 		pass.Leave()
 		must(t, errors.Join(<-done, <-done))
@@ -147,7 +147,7 @@ func TestBrokenTimelineCanBeDeleted(t *testing.T) {
 	stop(t, k)
 	h.damage(t, main1)
 	k = h.start(t)
-	must(t, k.DeleteTimeline(t.Context(), main1))
+	must(t, k.DeleteTimeline(t.Context(), main1, false))
 	if left := h.timelines(t); len(left) != 0 {
 		t.Errorf("%q are left", left)
 	}
@@ -184,7 +184,7 @@ func withWAL(t *testing.T, k *Keeper) {
 
 // TestDeletionGoesOnAfterACrash (D6) at any operation: once the wish is durable it is carried out.
 func TestDeletionGoesOnAfterACrash(t *testing.T) {
-	del := func(k *Keeper) error { return k.DeleteTimeline(context.Background(), main1) }
+	del := func(k *Keeper) error { return k.DeleteTimeline(context.Background(), main1, false) }
 	resumed := 0
 	eachOperation(t, crashfs.ErrCrashed, withWAL, del, func(t *testing.T, h *home, k *Keeper, err error) {
 		if !errors.Is(err, crashfs.ErrCrashed) {
@@ -214,7 +214,7 @@ func TestDeletionGoesOnAfterACrash(t *testing.T) {
 
 // TestDeletionThatFailedCanBeRepeated: an error at any operation, and the status does not say that it is still under way.
 func TestDeletionThatFailedCanBeRepeated(t *testing.T) {
-	del := func(k *Keeper) error { return k.DeleteTimeline(context.Background(), main1) }
+	del := func(k *Keeper) error { return k.DeleteTimeline(context.Background(), main1, false) }
 	eachOperation(t, syscall.EIO, withWAL, del, func(t *testing.T, h *home, k *Keeper, err error) {
 		if err == nil {
 			return
@@ -232,7 +232,7 @@ func TestDeletionThatFailedCanBeRepeated(t *testing.T) {
 // TestCreationThatACrashCutOff (D6): it is there whole, or not at all.
 func TestCreationThatACrashCutOff(t *testing.T) {
 	nothing := func(*testing.T, *Keeper) {}
-	try := func(k *Keeper) error { return k.CreateTimeline(context.Background(), main1, "host=a user=x") }
+	try := func(k *Keeper) error { return k.CreateTimeline(context.Background(), main1, "host=a user=x", false) }
 	eachOperation(t, crashfs.ErrCrashed, nothing, try, func(t *testing.T, h *home, k *Keeper, err error) {
 		h.crash(k)
 		k = h.start(t)
@@ -252,10 +252,10 @@ func TestFileDoesNotBringBackWhatIsBeingDeleted(t *testing.T) {
 	h := newHome(t)
 	k := h.start(t)
 	m := create(t, k, main1)
-	must(t, m.MarkDeleting(t.Context()))
+	must(t, m.MarkDeleting(t.Context(), false))
 	stop(t, k)
 	k = h.start(t, func(c *Config) { c.Timelines = []TimelineConfig{{ID: main1, Source: "host=a user=x"}} })
-	if err := k.DeleteTimeline(t.Context(), main1); err != nil && !errors.Is(err, ErrNoTimeline) {
+	if err := k.DeleteTimeline(t.Context(), main1, false); err != nil && !errors.Is(err, ErrNoTimeline) {
 		t.Error(err)
 	}
 	if _, err := k.Member(main1); !errors.Is(err, ErrNoTimeline) {
@@ -281,11 +281,11 @@ func TestTenants(t *testing.T) {
 	if _, err := k.Tenant("other"); !errors.Is(err, ErrNoTenant) {
 		t.Errorf("got %v", err)
 	}
-	if err := k.DeleteTenant(t.Context(), "other"); !errors.Is(err, ErrNoTenant) {
+	if err := k.DeleteTenant(t.Context(), "other", false); !errors.Is(err, ErrNoTenant) {
 		t.Errorf("got %v", err)
 	}
-	must(t, k.DeleteTenant(t.Context(), "acme"))
-	if err := k.DeleteTenant(t.Context(), "acme"); !errors.Is(err, ErrNoTenant) {
+	must(t, k.DeleteTenant(t.Context(), "acme", false))
+	if err := k.DeleteTenant(t.Context(), "acme", false); !errors.Is(err, ErrNoTenant) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := k.Member(main1); !errors.Is(err, ErrNoTenant) {
@@ -313,7 +313,7 @@ func TestTenantDeletionOutlivesWhoAsked(t *testing.T) {
 		must(t, err)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		first := make(chan error, 1)
-		go func() { first <- k.DeleteTenant(ctx, "acme") }()
+		go func() { first <- k.DeleteTenant(ctx, "acme", false) }()
 		synctest.Wait()
 		cancel(errTest)
 		if err := <-first; !errors.Is(err, errTest) || !strings.Contains(err.Error(), "delete tenant acme goes on") {
@@ -326,7 +326,7 @@ func TestTenantDeletionOutlivesWhoAsked(t *testing.T) {
 			t.Errorf("got %+v, %v", info, err)
 		}
 		pass.Leave()
-		must(t, k.DeleteTenant(t.Context(), "acme"))
+		must(t, k.DeleteTenant(t.Context(), "acme", false))
 		stop(t, k)
 	})
 }
@@ -343,7 +343,7 @@ func TestTenantDeletionRacesCreations(t *testing.T) {
 		for i := range 4 {
 			all.Go(func() {
 				name := fmt.Sprintf("new%d", i)
-				err := k.CreateTimeline(t.Context(), timeline.ID{Tenant: "acme", Name: name}, "")
+				err := k.CreateTimeline(t.Context(), timeline.ID{Tenant: "acme", Name: name}, "", false)
 				if err != nil && !errors.Is(err, timeline.ErrShuttingDown) && !errors.Is(err, ErrNoTenant) {
 					t.Error(err)
 				}
@@ -352,7 +352,7 @@ func TestTenantDeletionRacesCreations(t *testing.T) {
 				answers[name] = err
 			})
 		}
-		all.Go(func() { must(t, k.DeleteTenant(t.Context(), "acme")) })
+		all.Go(func() { must(t, k.DeleteTenant(t.Context(), "acme", false)) })
 		all.Wait()
 		var there []string
 		for _, m := range k.Members() {
@@ -380,7 +380,7 @@ func TestTenantDeletionGoesOnAfterACrash(t *testing.T) {
 			create(t, k, timeline.ID{Tenant: "acme", Name: name})
 		}
 	}
-	del := func(k *Keeper) error { return k.DeleteTenant(context.Background(), "acme") }
+	del := func(k *Keeper) error { return k.DeleteTenant(context.Background(), "acme", false) }
 	eachOperation(t, crashfs.ErrCrashed, prepare, del, func(t *testing.T, h *home, k *Keeper, _ error) {
 		h.crash(k)
 		k = h.start(t)
@@ -408,7 +408,7 @@ func TestDeletionBesideTheShutdown(t *testing.T) {
 			return nil
 		})
 		deleted := make(chan error, 1)
-		go func() { deleted <- k.DeleteTimeline(t.Context(), main1) }()
+		go func() { deleted <- k.DeleteTimeline(t.Context(), main1, false) }()
 		synctest.Wait()
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errTest)

@@ -32,8 +32,10 @@ type Member struct {
 	inside  gate.Pass // the tenant's
 	leave   sync.Once // leaves it
 
-	receiver     atomic.Pointer[receiver]
-	lastSettings atomic.Pointer[replication.Settings]
+	receiver       atomic.Pointer[receiver]
+	lastSettings   atomic.Pointer[replication.Settings]
+	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
+	cleaned        atomic.Uint64                  // the partial up to which copies of open segments were removed
 }
 
 // receiver is a receiver and the source that it was made for.
@@ -58,8 +60,10 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	m := &Member{Timeline: tl, keeper: k, inside: pass}
 	m.manager = manager.New(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
+		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial,
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
+		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	})
 	k.mu.Lock()

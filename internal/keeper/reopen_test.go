@@ -82,7 +82,7 @@ func fill(t *testing.T, disk wal.FS, id timeline.ID) {
 	if err := disk.MkdirAll("/data/tenants/acme/timelines"); err != nil {
 		t.Fatal(err)
 	}
-	tl, err := timeline.Create(ctx, timeline.Config{Dir: timeline.Dir("/data", id), FS: disk, NodeID: "a"}, id, "", "")
+	tl, err := timeline.Create(ctx, timeline.Config{Dir: timeline.Dir("/data", id), FS: disk, NodeID: "a"}, id, timeline.Creation{})
 	if err != nil {
 		t.Fatal(err)
 	}

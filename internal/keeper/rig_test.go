@@ -81,7 +81,7 @@ func stop(t *testing.T, k *Keeper) {
 // create makes a timeline without a source.
 func create(t *testing.T, k *Keeper, id timeline.ID) *Member {
 	t.Helper()
-	must(t, k.CreateTimeline(t.Context(), id, ""))
+	must(t, k.CreateTimeline(t.Context(), id, "", false))
 	return member(t, k, id)
 }
 

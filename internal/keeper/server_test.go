@@ -68,7 +68,7 @@ func TestFailover(t *testing.T) {
 	ctx := t.Context()
 	primary := server(t)
 	k := realHome(t).start(t)
-	must(t, k.CreateTimeline(ctx, main1, primary.Conninfo()))
+	must(t, k.CreateTimeline(ctx, main1, primary.Conninfo(), false))
 	m := member(t, k, main1)
 	connected(t, m)
 	if q := m.Status().Quorum; q.ReadAt.IsZero() || q.Synchronous || !strings.Contains(q.Why, "is empty") {
@@ -149,17 +149,17 @@ func handOut(t *testing.T, k *Keeper, m *Member) string {
 func TestDeletionDropsTheSlot(t *testing.T) {
 	s := server(t)
 	k := realHome(t).start(t)
-	must(t, k.CreateTimeline(t.Context(), main1, s.Conninfo()))
+	must(t, k.CreateTimeline(t.Context(), main1, s.Conninfo(), false))
 	m := member(t, k, main1)
 	connected(t, m)
 	if n := count(t, s, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'sluice_a' AND active"); n != "1" {
 		t.Errorf("%s slots", n)
 	}
-	must(t, k.DeleteTimeline(t.Context(), main1))
+	must(t, k.DeleteTimeline(t.Context(), main1, false))
 	if n := count(t, s, "SELECT count(*) FROM pg_replication_slots"); n != "0" {
 		t.Errorf("%s slots are left", n)
 	}
-	must(t, k.CreateTimeline(t.Context(), main1, s.Conninfo()))
+	must(t, k.CreateTimeline(t.Context(), main1, s.Conninfo(), false))
 	connected(t, member(t, k, main1))
 }
 

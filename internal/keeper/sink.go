@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -15,8 +17,13 @@ import (
 // sink keeps what a receiver receives in a timeline. It translates, and decides
 // nothing.
 type sink struct {
-	*timeline.Timeline
+	*Member
 	from pg.LSN // flush LSN when the session's comparison began; of Run's goroutine
+	// claimed says that this session has tried to claim its TLI. Of whoever syncs,
+	// one at a time.
+	claimed bool
+	// session is the context of the task that runs the session.
+	session func() context.Context
 	// rewound says that the source has let this session in.
 	rewound atomic.Bool
 	// progress is told when a session has moved the flush LSN. Being connected is
@@ -35,11 +42,16 @@ func (s *sink) Held() replication.Held {
 	held := replication.Held{
 		SystemID: h.SystemID, SegmentSize: h.SegmentSize,
 		Position: h.Position, RecordEnd: h.RecordEnd, AcceptDataLoss: h.AcceptDataLoss,
+		Stored: h.Stored, Newest: h.Newest,
 	}
 	if h.Seal != nil {
 		held.Seal = &replication.Seal{TLI: h.Seal.TLI, End: h.Seal.End}
 	}
 	held.History = s.heldHistory(h.Position.TLI)
+	if h.Position.LSN == 0 {
+		held.History = h.Newest
+		return held
+	}
 	if l := s.Log(); l != nil {
 		held.CompareFrom = l.CompareFrom()
 		held.Oldest = oldest(l.Segments(), h.Position.LSN, h.SegmentSize)
@@ -65,11 +77,29 @@ func (s *sink) heldHistory(tli pg.TLI) pg.History {
 	return h
 }
 
-// Adopt implements replication.Sink.
-func (s *sink) Adopt(ctx context.Context, src replication.Source, start pg.Position) error {
+// Adopt implements replication.Sink. Where the nodes of a timeline meet, who it is
+// is decided first.
+func (s *sink) Adopt(ctx context.Context, src replication.Source, start pg.Position, raw []byte) error {
+	if err := s.decide(ctx, src); err != nil {
+		return err
+	}
 	return s.Timeline.Adopt(ctx, timeline.Adoption{
-		SystemID: src.SystemID, SegmentSize: src.SegmentSize, Start: start, SourceFlush: src.Flush, History: src.HistoryRaw,
+		SystemID: src.SystemID, SegmentSize: src.SegmentSize, Start: start, SourceFlush: src.Flush, History: raw,
 	})
+}
+
+func (s *sink) decide(ctx context.Context, src replication.Source) error {
+	if s.keeper.depot == nil || s.Control().Stored != nil {
+		return nil
+	}
+	store, err := s.keeper.depot.open(ctx)
+	if err == nil {
+		err = s.decideIdentity(ctx, store, src.SystemID, src.SegmentSize)
+	}
+	if err != nil && s.Control().New && !errors.Is(err, errMetOther) {
+		return nil // an operator's word that nobody else has it; the backup decides later
+	}
+	return err
 }
 
 // Follow implements replication.Sink.
@@ -111,8 +141,39 @@ func (s *sink) Append(lsn pg.LSN, p []byte) error {
 func (s *sink) Sync() (pg.LSN, error) {
 	flush, err := s.Log().Sync()
 	s.Synced()
+	if err == nil {
+		err = s.claimFirst()
+	}
 	if err == nil && s.rewound.Load() && flush > s.from {
 		s.progress()
 	}
 	return flush, err
+}
+
+// claimFirst claims a new TLI as soon as its first record is durable, and before
+// anything of it is acknowledged: another promotion may have its number. Object
+// storage that is away is not waited for; the backup claims later.
+func (s *sink) claimFirst() error {
+	l := s.Log()
+	h := l.Lineage()
+	fork, _ := h.Parent()
+	b := s.Backup()
+	if s.claimed || !b.Decided || h.TLI <= max(b.Claimed, 1) || l.RecordEnd() <= fork.LSN {
+		return nil
+	}
+	s.claimed = true
+	ctx, cancel := context.WithTimeout(s.session(), askStoreWithin)
+	defer cancel()
+	t, err := s.stored(ctx)
+	if err == nil {
+		err = s.claim(ctx, t)
+	}
+	if errors.As(err, new(*backup.ClaimedError)) {
+		return s.conflict()
+	}
+	if err != nil && s.session().Err() == nil {
+		s.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "new TLI is followed, and could not be claimed in object storage yet",
+			slog.String("timeline", s.ID().String()), slog.Any("tli", h.TLI), slog.Any("error", err))
+	}
+	return nil
 }

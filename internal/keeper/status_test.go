@@ -91,7 +91,7 @@ func (s *story) step(word, rest string) {
 		must(t, err)
 		s.inside = append(s.inside, pass.Leave)
 	case "delete":
-		go func() { _ = s.k.DeleteTimeline(t.Context(), main1) }()
+		go func() { _ = s.k.DeleteTimeline(t.Context(), main1, false) }()
 	default:
 		t.Fatalf("no such step: %s", word)
 	}

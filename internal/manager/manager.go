@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,8 +44,12 @@ type Config struct {
 	// Removable says how many bytes of local WAL the retention rule lets go. It
 	// is pure, and at least one whole segment or 0; nil: nothing ever goes.
 	Removable func(timeline.Snapshot) int64
-	Events    Events
-	Tasks     tasks.Events
+	// Backup says that there is object storage; PartialInterval is how old the copy
+	// of the open segment there may become.
+	Backup          bool
+	PartialInterval time.Duration
+	Events          Events
+	Tasks           tasks.Events
 }
 
 // Manager manages one timeline. Make one with [New].
@@ -63,6 +68,10 @@ type Manager struct {
 	saveFailures  int  // in a row
 	saveNotBefore time.Time
 	panics        int // iterations in a row
+	dirt          dirt
+
+	mu       sync.Mutex
+	iterated chan struct{} // guarded by mu; closed at the end of an iteration; nil: nobody waits for one
 }
 
 // New makes a manager that does nothing until it is run. There must be a body
@@ -106,6 +115,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	defer pass.Leave()
+	defer m.tellIterated()
 	defer m.phase.enter(PhaseStopped)
 	m.loop(ctx)
 	return m.finish(ctx)
@@ -160,7 +170,7 @@ func (m *Manager) recoverFrom(ctx context.Context, err error) timeline.WakeReaso
 func (m *Manager) turn(ctx context.Context, reasons timeline.WakeReasons) time.Time {
 	began := time.Now()
 	m.phase.enter(PhaseSnapshot)
-	v := m.look()
+	v := m.look(reasons)
 
 	m.phase.enter(PhasePlan)
 	looked := time.Now()
@@ -178,10 +188,50 @@ func (m *Manager) turn(ctx context.Context, reasons timeline.WakeReasons) time.T
 		Reasons: reasons, Acted: acted, Duration: time.Since(began),
 		Look: looked.Sub(began), Plan: planned.Sub(looked), Apply: time.Since(planned),
 	})
+	m.tellIterated()
 	return lookAgain
 }
 
-func (m *Manager) look() view {
+// WaitDrained waits until a plan says that all is drained; see
+// [timeline.Timeline.SetDraining], which comes before. It fails with the cause of
+// ctx, and when the manager has ended.
+func (m *Manager) WaitDrained(ctx context.Context) error {
+	for {
+		next := m.nextIteration()
+		if last := m.last.Load(); last != nil && last.plan.Drained {
+			return nil
+		}
+		if phase, _ := m.Phase(); phase == PhaseStopped {
+			return gate.ErrClosed
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (m *Manager) nextIteration() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.iterated == nil {
+		m.iterated = make(chan struct{})
+	}
+	return m.iterated
+}
+
+// tellIterated wakes whoever waits for an iteration.
+func (m *Manager) tellIterated() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.iterated != nil {
+		close(m.iterated)
+		m.iterated = nil
+	}
+}
+
+func (m *Manager) look(reasons timeline.WakeReasons) view {
 	v := view{
 		Snapshot: m.tl.Snapshot(), tasks: m.group.Status(), active: m.active,
 		saveFailures: m.saveFailures, saveNotBefore: m.saveNotBefore,
@@ -189,6 +239,8 @@ func (m *Manager) look() view {
 	if m.cfg.Removable != nil {
 		v.removable = m.cfg.Removable(v.Snapshot)
 	}
+	m.dirt = m.dirt.look(&v, reasons, time.Now())
+	v.partialSince = m.dirt.since
 	return v
 }
 

@@ -18,6 +18,7 @@ type view struct {
 
 	saveFailures  int       // in a row
 	saveNotBefore time.Time // set while saveFailures > 0
+	partialSince  time.Time // see dirt
 }
 
 // Plan is what one iteration decided.
@@ -34,6 +35,10 @@ type Plan struct {
 	Save      bool
 	SaveWhy   Why
 	SaveRetry time.Time
+
+	// Drained says that nothing is received any more, and that all that is held is
+	// in object storage, if there is one.
+	Drained bool
 
 	// LookAgain is when something is due that no change announces; zero: never.
 	LookAgain time.Time
@@ -68,8 +73,15 @@ func plan(v *view, now time.Time, cfg *Config) Plan {
 	}
 	p.Active, p.ActiveWhy = active(v, p.Tasks)
 	p.ActiveChanged = p.Active != v.active
+	p.Drained = drained(v, p.Tasks)
+	if p.Tasks[partialRule].Why == WhyNotDue {
+		p.lookAgain(partialDue(v, now, cfg))
+	}
 	p.planSave(v, now, cfg)
 	p.Commit = nextSegment(v)
+	if cfg.Backup && !v.claimed() && !v.claimable() && v.State == timeline.StateRunning {
+		p.Commit = Threshold{At: v.TLIBegin + 1, Reason: timeline.ReasonTLIChanged} // the first record
+	}
 	return p
 }
 
@@ -129,9 +141,10 @@ func (p *Plan) planSave(v *view, now time.Time, cfg *Config) {
 	}
 }
 
-// unsaved reports whether the control file lags what is durable.
+// unsaved reports whether the control file lags what is durable, here or in object
+// storage.
 func unsaved(s *timeline.Snapshot) bool {
-	return s.TLI != 0 && s.ControlSaved != pg.Position{TLI: s.TLI, LSN: s.FlushLSN}
+	return s.TLI != 0 && s.ControlSaved != pg.Position{TLI: s.TLI, LSN: s.FlushLSN} || s.Backup.Decided && s.Backup.LSN > s.BackupSaved.LSN
 }
 
 func (p *Plan) save(why Why, v *view, now time.Time, cfg *Config) {

@@ -30,6 +30,14 @@ func drawScript(t *rapid.T) *script {
 		},
 		removable: rapid.Int64Range(0, 1).Draw(t, "removable"), active: rapid.Bool().Draw(t, "active"),
 	}
+	s.v.Draining, s.v.NewestSealed = rapid.Bool().Draw(t, "draining"), rapid.Bool().Draw(t, "sealed")
+	s.v.TLIBegin, s.v.BackupUndelivered = lsn.Draw(t, "begin"), rapid.Bool().Draw(t, "undelivered")
+	s.cfg.Backup, s.cfg.PartialInterval = rapid.Bool().Draw(t, "store"), time.Minute
+	s.v.Backup = timeline.Backup{
+		Decided: rapid.Bool().Draw(t, "decided"), LSN: pg.MinSegmentSize.StartOf(lsn.Draw(t, "backup")),
+		Claimed: pg.TLI(rapid.Uint32Range(0, 2).Draw(t, "claimed")), Conflict: pg.TLI(rapid.Uint32Range(0, 2).Draw(t, "conflict")),
+		Partial: pg.Position{TLI: 1, LSN: lsn.Draw(t, "partial")}, PartialAt: ago.Draw(t, "partial at"),
+	}
 	for _, r := range rules {
 		*s.task(r.task) = tasks.Status{
 			Name: r.task, Running: rapid.Bool().Draw(t, "running"), Generation: rapid.Uint64Range(0, 2).Draw(t, "of"),
@@ -68,8 +76,34 @@ func TestPlanLooksAgainInTime(t *testing.T) {
 				t.Fatalf("%s waits until after the next look:\n%s", d.Task, s.print(&p))
 			}
 		}
+		if p.Tasks[partialRule].Why == WhyNotDue && p.LookAgain.IsZero() {
+			t.Fatalf("the open segment is forgotten:\n%s", s.print(&p))
+		}
 		if unsaved(&s.v.Snapshot) && s.v.State == timeline.StateRunning && !p.Save && p.LookAgain.IsZero() {
 			t.Fatalf("what is unsaved is forgotten:\n%s", s.print(&p))
+		}
+	})
+}
+
+// TestNothingOfAnUnclaimedTLIIsUploaded says it of every state there is.
+func TestNothingOfAnUnclaimedTLIIsUploaded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		s.v.TLI, s.v.Backup.Decided, s.v.Backup.Claimed = 2, true, 1
+		p := plan(&s.v, s.now, &s.cfg)
+		if p.Tasks[partialRule].Action == Start || p.Tasks[backupRule].Why == WhySegments && s.v.Backup.LSN >= s.v.SegmentSize.StartOf(s.v.TLIBegin) {
+			t.Fatalf("\n%s", s.print(&p))
+		}
+	})
+}
+
+// TestDrainedHasNothingToDo: whoever waits for it stops everything then.
+func TestDrainedHasNothingToDo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawScript(t)
+		p := plan(&s.v, s.now, &s.cfg)
+		if p.Drained && (!s.v.Draining || s.v.State == timeline.StateRunning && s.cfg.Backup && s.v.Backup.Conflict != s.v.TLI && s.v.Backup.Decided && s.v.queued()) {
+			t.Fatalf("\n%s", s.print(&p))
 		}
 	})
 }

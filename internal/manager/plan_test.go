@@ -18,15 +18,49 @@ import (
 //
 //	timeline KEY=VALUE…   change what the timeline's snapshot says
 //	task NAME KEY=VALUE…  change what the group says of a task
+//	store                 there is object storage, and it knows the timeline
+//	stored KEY=VALUE…     change what is there
 //	connected             receive and settings have made progress
 //	pass DURATION         let time pass
 //	plan                  print the plan
 //	apply                 print the plan, and do what it says
 //	save-fails            like apply, but the control file cannot be saved
 type script struct {
-	v   view
-	now time.Time
-	cfg Config
+	v    view
+	now  time.Time
+	cfg  Config
+	dirt dirt
+	wake pg.LSN // of the last applied plan's flush threshold; 0: it had none
+}
+
+// woken is the reason by which WAL wakes the manager, if it does.
+func (s *script) woken() timeline.WakeReasons {
+	if s.wake != 0 && s.v.FlushLSN >= s.wake {
+		return timeline.WakeReasons(0).With(timeline.ReasonWALResumed)
+	}
+	return 0
+}
+
+func (s *script) setStored(key, value string) (err error) {
+	b := &s.v.Backup
+	switch key {
+	case "decided":
+		b.Decided, err = strconv.ParseBool(value)
+	case "lsn":
+		b.LSN, err = pg.ParseLSN(value)
+	case "claimed":
+		_, err = fmt.Sscan(value, &b.Claimed)
+	case "conflict":
+		_, err = fmt.Sscan(value, &b.Conflict)
+	case "undelivered":
+		s.v.BackupUndelivered, err = strconv.ParseBool(value)
+	case "partial":
+		b.Partial.TLI, b.PartialAt = s.v.TLI, s.now
+		b.Partial.LSN, err = pg.ParseLSN(value)
+	default:
+		err = fmt.Errorf("no such key")
+	}
+	return err
 }
 
 func newScript() *script {
@@ -62,12 +96,24 @@ func (s *script) command(d *datadriven.TestData) (string, error) {
 	case "task":
 		name := tasks.Name(d.CmdArgs[0].Key)
 		return "", s.each(d.CmdArgs[1:], func(k, v string) error { return s.setTask(s.task(name), k, v) })
+	case "store":
+		s.cfg.Backup, s.cfg.PartialInterval = true, time.Minute
+		s.v.Backup = timeline.Backup{
+			Decided: true, LSN: 0x1000000, Claimed: 1, Partial: pg.Position{TLI: 1, LSN: 0x1000100}, PartialAt: s.now.Add(-time.Hour),
+		}
+		s.v.BackupSaved = pg.Position{TLI: 1, LSN: 0x1000000}
+		s.dirt = s.dirt.look(&s.v, 0, s.now)
+		return "", nil
+	case "stored":
+		return "", s.each(d.CmdArgs, s.setStored)
 	case "connected":
 		s.task(Receive).Progressed, s.task(Settings).Progressed = true, true
 		return "", nil
 	case "pass":
 		return "", s.each(d.CmdArgs, s.pass)
 	}
+	s.dirt = s.dirt.look(&s.v, s.woken(), s.now)
+	s.v.partialSince = s.dirt.since
 	p := plan(&s.v, s.now, &s.cfg)
 	switch d.Cmd {
 	case "plan":
@@ -100,6 +146,12 @@ func (s *script) setTimeline(key, value string) (err error) {
 		v.SourceGeneration++
 	case "sealing":
 		v.Sealing, err = strconv.ParseBool(value)
+	case "sealed":
+		v.NewestSealed, err = strconv.ParseBool(value)
+	case "draining":
+		v.Draining, err = strconv.ParseBool(value)
+	case "tli-begin":
+		v.TLIBegin, err = pg.ParseLSN(value)
 	case "tli":
 		_, err = fmt.Sscan(value, &v.TLI)
 	case "segment-size":
@@ -173,11 +225,12 @@ func (s *script) apply(p *Plan, saved bool) {
 			t.Stopping = true
 		}
 	}
-	s.v.active = p.Active
+	s.v.active, s.wake = p.Active, p.Flush.At
 	switch {
 	case !p.Save:
 	case saved:
 		s.v.ControlSaved, s.v.ControlSavedAt = pg.Position{TLI: s.v.TLI, LSN: s.v.FlushLSN}, s.now
+		s.v.BackupSaved.LSN = s.v.Backup.LSN
 		s.v.saveFailures, s.v.saveNotBefore = 0, time.Time{}
 	default:
 		s.v.saveFailures++
@@ -189,12 +242,17 @@ func (s *script) apply(p *Plan, saved bool) {
 func (s *script) print(p *Plan) string {
 	var b strings.Builder
 	line := func(name, does string, why Why, more string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("%-9s%-10s%-18s%s", name, does, why, more), " ") + "\n")
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-9s%-10s%-18s%s", short(name), does, why, more), " ") + "\n")
 	}
 	for _, d := range p.Tasks {
-		line(string(d.Task), string(d.Action), d.Why, s.in("not for ", d.NotBefore))
+		if d.Why != WhyNoStore { // what only a node with object storage has
+			line(string(d.Task), string(d.Action), d.Why, s.in("not for ", d.NotBefore))
+		}
 	}
 	line("active", yes(p.Active), p.ActiveWhy, map[bool]string{true: "changed"}[p.ActiveChanged])
+	if s.v.Draining {
+		line("drained", yes(p.Drained), "", "")
+	}
 	line("save", yes(p.Save), p.SaveWhy, s.in("if that fails, not for ", p.SaveRetry))
 	var wake []string
 	for _, at := range []struct {
@@ -221,6 +279,8 @@ func (s *script) in(text string, at time.Time) string {
 	}
 	return text + at.Sub(s.now).Round(time.Millisecond).String()
 }
+
+func short(name string) string { return strings.TrimPrefix(name, "backup_") }
 
 func yes(b bool) string {
 	if b {

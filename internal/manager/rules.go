@@ -13,6 +13,10 @@ const (
 	Receive tasks.Name = "receive"
 	// Settings reads the source's synchronous_standby_names again and again.
 	Settings tasks.Name = "settings"
+	// Backup brings whole segments, histories, claims and seals to object storage.
+	Backup tasks.Name = "backup"
+	// BackupPartial brings what is there of the open segment to object storage.
+	BackupPartial tasks.Name = "backup_partial"
 	// Remove lets go of local WAL that the retention rule does not want.
 	Remove tasks.Name = "remove"
 )
@@ -54,6 +58,17 @@ const (
 	WhySegment         Why = "segment" // what is saved is a segment behind
 	WhyTLI             Why = "tli"     // what is saved is on another TLI
 	WhyInterval        Why = "interval"
+	WhyDraining        Why = "draining"
+	WhyNoStore         Why = "no_store" // no object storage is configured
+	WhyNothingToBackUp Why = "nothing_to_back_up"
+	WhyUndecided       Why = "undecided"      // who this timeline is, in object storage
+	WhyUnclaimed       Why = "unclaimed"      // the newest TLI, in object storage
+	WhyUndelivered     Why = "undelivered"    // a seal, to object storage
+	WhySegments        Why = "segments"       // whole ones are not in object storage
+	WhyClaimConflict   Why = "claim_conflict" // another promotion has our TLI in object storage
+	WhyBorder          Why = "border"         // no segment is open
+	WhyStored          Why = "stored"         // the open segment is in object storage
+	WhySealed          Why = "sealed"
 )
 
 // Decision is what a plan says of one task.
@@ -69,7 +84,7 @@ type Decision struct {
 type rule struct {
 	task tasks.Name
 	// wanted reports whether it should, and why or why not.
-	wanted func(*view) (bool, Why)
+	wanted func(*view, time.Time, *Config) (bool, Why)
 	// ofSource says that a run belongs to the source that it was started for.
 	ofSource bool
 	// finish is the reason against a task that does not stop a run under way.
@@ -82,12 +97,18 @@ type rule struct {
 var rules = [...]rule{
 	receiveRule: {task: Receive, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
 	{task: Settings, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
+	backupRule:  {task: Backup, wanted: wantsBackup, finish: WhyNothingToBackUp, pauseCap: backupRetryCap},
+	partialRule: {task: BackupPartial, wanted: wantsPartial, finish: WhyStored, pauseCap: backupRetryCap},
 	{task: Remove, wanted: wantsRemoval, finish: WhyNothingToRemove, pauseCap: time.Minute},
 }
 
-const receiveRule = 0
+const (
+	receiveRule = 0
+	backupRule  = 2
+	partialRule = 3
+)
 
-func wantsSource(v *view) (bool, Why) {
+func wantsSource(v *view, _ time.Time, _ *Config) (bool, Why) {
 	switch {
 	case v.State != timeline.StateRunning:
 		return false, WhyNotRunning
@@ -95,11 +116,13 @@ func wantsSource(v *view) (bool, Why) {
 		return false, WhyNoSource
 	case v.Sealing:
 		return false, WhySealing
+	case v.Draining:
+		return false, WhyDraining
 	}
 	return true, WhySourceSet
 }
 
-func wantsRemoval(v *view) (bool, Why) {
+func wantsRemoval(v *view, _ time.Time, _ *Config) (bool, Why) {
 	switch {
 	case v.State != timeline.StateRunning:
 		return false, WhyNotRunning
@@ -112,7 +135,7 @@ func wantsRemoval(v *view) (bool, Why) {
 // decide compares what should be with what is.
 func decide(i int, v *view, now time.Time, cfg *Config) Decision {
 	r := &rules[i]
-	wanted, why := r.wanted(v)
+	wanted, why := r.wanted(v, now, cfg)
 	d := Decision{Task: r.task, Why: why}
 	if r.ofSource {
 		d.Generation = v.SourceGeneration

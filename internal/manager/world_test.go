@@ -111,7 +111,9 @@ func streaming(ctx context.Context) error {
 func bodies(other Bodies) Bodies {
 	all := Bodies{
 		Receive: streaming, Settings: streaming,
-		Remove: func(ctx context.Context) error { tasks.Progress(ctx); return nil },
+		Remove:        func(ctx context.Context) error { tasks.Progress(ctx); return nil },
+		Backup:        func(ctx context.Context) error { tasks.Progress(ctx); return nil },
+		BackupPartial: func(ctx context.Context) error { tasks.Progress(ctx); return nil },
 	}
 	for name, body := range other {
 		all[name] = body

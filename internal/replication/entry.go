@@ -16,6 +16,8 @@ type entry struct {
 	// retreated says that at is open, because of that.
 	retreated bool
 	adopt     bool // the sink holds nothing yet, and begins at at
+	// adoptRaw is the history file of the TLI that it begins on; nil on TLI 1.
+	adoptRaw []byte
 	// settings are the source's, if somebody wants to know them.
 	settings Settings
 	// child is the TLI to go over to; the zero value if the sink stays on its own.
@@ -30,9 +32,8 @@ type entry struct {
 // enter makes an entry of what judge decided, with what the source must be asked for it.
 func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (entry, error) {
 	e := entry{source: src, at: pg.Position{TLI: start.TLI, LSN: start.LSN}}
-	if start.LSN == 0 {
-		e.adopt, e.at = true, firstPosition(src)
-		return e, nil
+	if start.Adopt {
+		return l.enterEmpty(ctx, e)
 	}
 	if !start.Follow {
 		e.open = start.Open
@@ -53,11 +54,30 @@ func (l *link) enter(ctx context.Context, held Held, src Source, start Start) (e
 	return e, nil
 }
 
+// enterEmpty makes an entry for a sink that holds nothing: at the place that was found, or else where the slot begins.
+func (l *link) enterEmpty(ctx context.Context, e entry) (entry, error) {
+	src := e.source
+	e.adopt, e.adoptRaw = true, src.HistoryRaw
+	if e.at.LSN == 0 {
+		e.at = firstPosition(src)
+		return e, nil
+	}
+	if e.at.TLI == src.TLI {
+		return e, nil
+	}
+	older, raw, err := l.history(ctx, e.at.TLI)
+	if err != nil {
+		return entry{}, err
+	}
+	e.adoptRaw = raw
+	return e, judgeOnTheWay(older, src)
+}
+
 // admit does with the sink what the entry says.
 func (e *entry) admit(ctx context.Context, sink Sink, events *Events) error {
 	switch {
 	case e.adopt:
-		if err := sink.Adopt(ctx, e.source, e.at); err != nil {
+		if err := sink.Adopt(ctx, e.source, e.at, e.adoptRaw); err != nil {
 			return fmt.Errorf("begin the timeline at %s: %w", e.at, err)
 		}
 		events.adopted(e.at)
@@ -76,7 +96,11 @@ func (e *entry) compare(sink Sink) error {
 	if e.retreated {
 		rewind = sink.RewindOpen
 	}
-	if at := (pg.Position{TLI: sink.Held().Position.TLI, LSN: rewind()}); at != e.at {
+	tli := e.at.TLI
+	if !e.adopt {
+		tli = sink.Held().Position.TLI
+	}
+	if at := (pg.Position{TLI: tli, LSN: rewind()}); at != e.at {
 		return fmt.Errorf("the sink compares from %s, the stream begins at %s", at, e.at)
 	}
 	return nil

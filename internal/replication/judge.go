@@ -12,8 +12,10 @@ import (
 type Held struct {
 	SystemID    uint64 // 0: nothing yet, any source will do
 	SegmentSize pg.SegmentSize
-	Position    pg.Position // raw end: the first byte that is not held
-	RecordEnd   pg.LSN      // end of the last complete record; at most Position.LSN
+	// Position is the raw end: the first byte that is not held. Where nothing is, its LSN is 0, and its TLI the newest that
+	// is known to have been followed; 0: none is.
+	Position  pg.Position
+	RecordEnd pg.LSN // end of the last complete record; at most Position.LSN
 	// CompareFrom is where the sink begins to compare, if the source has that: the start of a segment at or below the one that
 	// holds Position. Below it on a border, where nothing else could be compared.
 	CompareFrom pg.LSN
@@ -23,8 +25,14 @@ type Held struct {
 	History pg.History
 	// Seal of Position.TLI; nil if there is none.
 	Seal *Seal
-	// AcceptDataLoss is an operator's word that a source may lack what a seal promised.
+	// AcceptDataLoss is an operator's word that a source may lack what a seal promised, or what is between object storage
+	// and its slot.
 	AcceptDataLoss bool
+	// Stored is how far object storage has an unbroken run of segments, on the history of its TLI; zero: it has nothing. A
+	// sink that holds nothing begins there.
+	Stored pg.Position
+	// Newest is the history of the newest TLI that was followed by anybody; its TLI is 0 if that is not known.
+	Newest pg.History
 }
 
 // Seal is a promise never again to acknowledge a TLI, with the record end that was decided.
@@ -36,7 +44,9 @@ type Seal struct {
 // Start is where a stream begins.
 type Start struct {
 	TLI pg.TLI
-	LSN pg.LSN // the start of a segment; 0 if nothing is held, when the slot decides (firstPosition)
+	LSN pg.LSN // the start of a segment; 0 if nothing is held or stored, when the slot decides (firstPosition)
+	// Adopt says that nothing is held, and that the sink begins here.
+	Adopt bool
 	// Open is the start of the segment that holds the end: where to begin if the source no longer has LSN. 0: there is no such way.
 	Open pg.LSN
 	// Follow says that TLI is a child of the one that is held, which is left first.
@@ -53,11 +63,17 @@ func judge(held Held, src Source) (Start, error) {
 		return Start{}, refuse(InRecovery, "it is in recovery, a standby or a restore that has not ended: commits on its "+
 			"primary do not wait for what a standby passes on; name the primary, or promote it")
 	}
-	if held.SystemID == 0 {
-		return Start{TLI: src.TLI}, nil
+	if held.Position.TLI == 0 { // and the LSN, too
+		return Start{TLI: src.TLI, Adopt: true}, nil
 	}
 	if err := judgeHistory(held, src); err != nil {
 		return Start{}, err
+	}
+	if err := judgeNewest(held, src); err != nil {
+		return Start{}, err
+	}
+	if held.Position.LSN == 0 {
+		return judgeEmpty(held, src)
 	}
 	if src.TLI == held.Position.TLI {
 		return judgeSameTLI(held, src)
@@ -97,6 +113,48 @@ func judgeHistory(held Held, src Source) error {
 	return judgeAncestors(held, src)
 }
 
+// judgeNewest refuses a source that did not come by the newest TLI that somebody followed.
+func judgeNewest(held Held, src Source) error {
+	newest := held.Newest
+	if newest.TLI <= held.Position.TLI || src.TLI == newest.TLI {
+		return nil
+	}
+	if _, passed := src.History.End(newest.TLI); passed {
+		return nil
+	}
+	return refuse(Forked, "its history (TLI %s) does not contain TLI %s, which was followed already, as object storage says: it is an old "+
+		"primary that came back, or was promoted elsewhere; rebuild it from the present primary", src.TLI, newest.TLI)
+}
+
+// judgeEmpty begins where object storage ends: what is between there and the slot would be nowhere. What was promised is known
+// from there, and counts as if it were held.
+func judgeEmpty(held Held, src Source) (Start, error) {
+	tli := held.Position.TLI
+	fork, left := src.History.End(tli)
+	switch {
+	case !left && held.sealed():
+		return Start{}, sealedError(held)
+	case left && held.sealed() && fork < held.Seal.End && !held.AcceptDataLoss:
+		return Start{}, belowSealError(held, fork)
+	case !left && held.Stored.TLI == tli && src.Flush < held.Stored.LSN:
+		return Start{}, refuse(Behind, "it is at %s of TLI %s, behind %s, up to where object storage has it: it was restored from "+
+			"something older and lacks acknowledged commits", src.Flush, tli, held.Stored.LSN)
+	case held.Stored.LSN == 0 || held.AcceptDataLoss:
+		return Start{TLI: src.TLI, Adopt: true}, nil
+	}
+	at := held.Stored.LSN
+	if end, passed := src.History.End(held.Stored.TLI); passed {
+		at = min(at, src.SegmentSize.StartOf(end))
+	}
+	return Start{TLI: newestAt(src.History, at, src.SegmentSize), LSN: at, Adopt: true}, nil
+}
+
+// newestAt returns the newest TLI that begins in the segment that starts at lsn, or below: it has the whole segment, and what is
+// below its beginning is a copy of its parent's.
+func newestAt(h pg.History, lsn pg.LSN, size pg.SegmentSize) pg.TLI {
+	return h.At(lsn + pg.LSN(size) - 1)
+}
+
 // judgeAncestors refuses a source that has less of an older TLI than what is kept here went through: a recovery to a point
 // below the last fork writes that fork into its history, and then its own, lower one.
 func judgeAncestors(held Held, src Source) error {
@@ -125,14 +183,28 @@ func forkOf(h pg.History, tli pg.TLI) (pg.Fork, bool) {
 func judgeSameTLI(held Held, src Source) (Start, error) {
 	at := held.Position
 	if held.sealed() {
-		return Start{}, refuse(Sealed, "it is still on TLI %s, which is sealed with the end %s: nothing of it may be acknowledged "+
-			"any more; set the source to the server that took over, or unseal", at.TLI, held.Seal.End)
+		return Start{}, sealedError(held)
 	}
 	if src.Flush < at.LSN {
 		return Start{}, refuse(Behind, "it is at %s of TLI %s, behind %s, which is kept here: it was restored from something "+
 			"older and lacks acknowledged commits", src.Flush, at.TLI, at.LSN)
 	}
 	return held.start(), nil
+}
+
+func sealedError(held Held) error {
+	end := fmt.Sprintf("sealed with the end %s", held.Seal.End)
+	if held.Seal.End == 0 {
+		end = "promised never to be acknowledged again, though its end is not decided yet (seal again)"
+	}
+	return refuse(Sealed, "it is still on TLI %s, which is %s: nothing of it may be acknowledged "+
+		"any more; set the source to the server that took over, or unseal", held.Position.TLI, end)
+}
+
+func belowSealError(held Held, fork pg.LSN) error {
+	return refuse(Behind, "it left TLI %s at %s, below %s, the end that TLI was sealed with: it lacks acknowledged "+
+		"commits; restore it up to the end, or set the source with --accept-data-loss to follow it without them",
+		held.Position.TLI, fork, held.Seal.End)
 }
 
 // start is where to go on with the TLI that is held.
@@ -146,9 +218,7 @@ func judgeNewTLI(held Held, src Source) (Start, error) {
 	at := held.Position
 	fork, _ := src.History.End(at.TLI)
 	if held.sealed() && fork < held.Seal.End && !held.AcceptDataLoss {
-		return Start{}, refuse(Behind, "it left TLI %s at %s, below %s, the end that TLI was sealed with: it lacks acknowledged "+
-			"commits; restore it up to the end, or set the source with --accept-data-loss to follow it without them",
-			at.TLI, fork, held.Seal.End)
+		return Start{}, belowSealError(held, fork)
 	}
 	if fork < held.Oldest {
 		return Start{}, refuse(Behind, "it left TLI %s at %s, below %s, where what is kept here begins: it was restored to a point before "+

@@ -61,7 +61,7 @@ func TestJudge(t *testing.T) {
 		{
 			name: "nothing held: any source, and its slot decides where",
 			held: func(h *Held) { *h = Held{} },
-			want: Start{TLI: 2},
+			want: Start{TLI: 2, Adopt: true},
 		}, {
 			name:   "nothing held, source in recovery",
 			held:   func(h *Held) { *h = Held{} },
@@ -244,22 +244,28 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := judge(held(test.held), source(test.source))
-			if test.reason == "" {
-				if err != nil || got != test.want {
-					t.Errorf("got %+v, %v; want %+v", got, err, test.want)
-				}
-				return
-			}
-			refused := new(RefusedError)
-			if !errors.As(err, &refused) || refused.Reason != test.reason {
-				t.Fatalf("got %+v, %v; want a refusal: %s", got, err, test.reason)
-			}
-			for _, part := range test.text {
-				if !strings.Contains(refused.Text, part) {
-					t.Errorf("the refusal does not name %s: %s", part, refused.Text)
-				}
-			}
+			wantJudgement(t, got, err, test.want, test.reason, test.text)
 		})
+	}
+}
+
+// wantJudgement wants a start, or a refusal that names so much.
+func wantJudgement(t *testing.T, got Start, err error, want Start, reason Reason, text []string) {
+	t.Helper()
+	if reason == "" {
+		if err != nil || got != want {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+		return
+	}
+	refused := new(RefusedError)
+	if !errors.As(err, &refused) || refused.Reason != reason {
+		t.Fatalf("got %+v, %v; want a refusal: %s", got, err, reason)
+	}
+	for _, part := range text {
+		if !strings.Contains(refused.Text, part) {
+			t.Errorf("the refusal does not name %s: %s", part, refused.Text)
+		}
 	}
 }
 
@@ -277,4 +283,99 @@ func TestFirstPosition(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
+}
+
+// stored is a node with an empty disk: object storage has the segments of TLI 1 and TLI 2 up to 0/4000000, and says that TLI 2
+// is the newest that was followed.
+func stored(change func(*Held)) Held {
+	line := pg.History{TLI: 2, Forks: []pg.Fork{{TLI: 1, LSN: 0x2800000}}}
+	h := Held{
+		SystemID: 7, SegmentSize: 16 * mib, Position: pg.Position{TLI: 2}, History: line, Newest: line,
+		Stored: pg.Position{TLI: 2, LSN: 0x4000000},
+	}
+	if change != nil {
+		change(&h)
+	}
+	return h
+}
+
+func TestJudgeWithAnEmptyDisk(t *testing.T) {
+	ahead := func(s *Source) { s.Flush = 0x9000000 }
+	for _, test := range []struct {
+		name   string
+		held   func(*Held)
+		source func(*Source)
+		want   Start
+		reason Reason
+		text   []string
+	}{
+		{
+			name: "same TLI: from where object storage ends", source: ahead,
+			want: Start{TLI: 2, LSN: 0x4000000, Adopt: true},
+		}, {
+			name: "nothing is in object storage yet but the identity: the slot decides", source: ahead,
+			held: func(h *Held) {
+				h.Position, h.Newest, h.History, h.Stored = pg.Position{}, pg.History{}, pg.History{}, pg.Position{}
+			},
+			want: Start{TLI: 2, Adopt: true},
+		}, {
+			name: "the loss of what is between object storage and the slot was accepted", source: ahead,
+			held: func(h *Held) { h.AcceptDataLoss = true },
+			want: Start{TLI: 2, Adopt: true},
+		}, {
+			name:   "a child that left above: first the rest of the parent",
+			source: child(0x6800000),
+			want:   Start{TLI: 2, LSN: 0x4000000, Adopt: true},
+		}, {
+			name:   "a child that left in the segment that comes next: it has a copy of what is below",
+			source: child(0x4800000),
+			want:   Start{TLI: 3, LSN: 0x4000000, Adopt: true},
+		}, {
+			name:   "a child that left below what is in object storage: from the segment in which it did",
+			source: child(0x3800000),
+			want:   Start{TLI: 3, LSN: 0x3000000, Adopt: true},
+		}, {
+			name:   "behind object storage",
+			reason: Behind, text: []string{"0/3500100", "0/4000000"},
+		}, {
+			name: "sealed, and the old primary is back", held: sealedAt(0x4100000), source: ahead,
+			reason: Sealed, text: []string{"0/4100000", "unseal"},
+		}, {
+			name: "promised, and not decided", held: sealedAt(0), source: ahead,
+			reason: Sealed, text: []string{"not decided yet"},
+		}, {
+			name: "sealed, and left below the end", held: sealedAt(0x4900000), source: child(0x4800000),
+			reason: Behind, text: []string{"0/4800000", "0/4900000"},
+		}, {
+			name: "sealed, and left at the end", held: sealedAt(0x4800000), source: child(0x4800000),
+			want: Start{TLI: 3, LSN: 0x4000000, Adopt: true},
+		}, {
+			name:   "an old primary that came back: TLI 2 was followed",
+			source: func(s *Source) { s.TLI, s.History, s.Flush = 1, pg.History{TLI: 1}, 0x9000000 },
+			reason: Forked, text: []string{"TLI 1", "TLI 2"},
+		}, {
+			name:   "another promotion with the number 2",
+			source: func(s *Source) { s.History.Forks = []pg.Fork{{TLI: 1, LSN: 0x2900000}} },
+			reason: Forked, text: []string{"0/2800000", "0/2900000"},
+		}, {
+			name: "another cluster", source: func(s *Source) { s.SystemID = 8 },
+			reason: ForeignCluster,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := judge(stored(test.held), source(test.source))
+			wantJudgement(t, got, err, test.want, test.reason, test.text)
+		})
+	}
+}
+
+// TestJudgeByWhatOthersFollowed: another node has claimed TLI 3, and this one still is on TLI 2.
+func TestJudgeByWhatOthersFollowed(t *testing.T) {
+	followed := func(h *Held) {
+		h.Newest = pg.History{TLI: 3, Forks: []pg.Fork{{TLI: 1, LSN: 0x2800000}, {TLI: 2, LSN: 0x3500000}}}
+	}
+	got, err := judge(held(followed), source(nil))
+	wantJudgement(t, got, err, Start{}, Forked, []string{"TLI 2", "TLI 3"})
+	got, err = judge(held(followed), source(child(0x3500000)))
+	wantJudgement(t, got, err, Start{TLI: 3, LSN: 0x3000000, Follow: true}, "", nil)
 }

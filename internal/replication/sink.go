@@ -12,8 +12,9 @@ type Sink interface {
 	// Held says what is held and promised. It is asked at each connect, and again after a Follow.
 	Held() Held
 	// Adopt begins with the first source: its system identifier and segment size become those of what is kept, which begins
-	// at start, the start of a segment on the source's TLI. If that is above 1, Source.HistoryRaw is to be kept as well.
-	Adopt(ctx context.Context, src Source, start pg.Position) error
+	// at start, the start of a segment on a TLI of the source's history; raw is that TLI's history file, to be kept as well,
+	// nil on TLI 1. It may be called again as long as nothing was appended.
+	Adopt(ctx context.Context, src Source, start pg.Position, raw []byte) error
 	// Follow goes over to a child of the TLI that is held, whose history leaves it at or below the held end; raw is the
 	// child's history file. Held must say so afterwards. Once per step, oldest first.
 	Follow(ctx context.Context, child pg.History, raw []byte) error

@@ -61,7 +61,7 @@ func (m *memSink) compareFrom() pg.LSN {
 	return m.held.SegmentSize.StartOf(m.held.Position.LSN - 1)
 }
 
-func (m *memSink) Adopt(_ context.Context, src Source, start pg.Position) error {
+func (m *memSink) Adopt(_ context.Context, src Source, start pg.Position, _ []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.held = Held{SystemID: src.SystemID, SegmentSize: src.SegmentSize, Position: start, RecordEnd: start.LSN, History: src.History}

@@ -64,13 +64,27 @@ type Control struct {
 	// start need not doubt what is beyond the last sync.
 	Clean bool `json:"clean"`
 
-	Seals   []Seal   `json:"seals,omitempty"`
-	Quorums []Quorum `json:"quorums,omitempty"`
+	// Promised is a TLI that is never again acknowledged though its end is not
+	// decided yet: a seal that object storage could not be asked about. 0: none.
+	Promised pg.TLI   `json:"promised,omitempty"`
+	Seals    []Seal   `json:"seals,omitempty"`
+	Quorums  []Quorum `json:"quorums,omitempty"`
 	// AcceptDataLossOn is the TLI that the source may leave below its decided end;
 	// 0: none. It is used up by being left.
 	AcceptDataLossOn pg.TLI `json:"accept_data_loss_on,omitempty"`
+	// New is an operator's word that no other node and no object storage has ever
+	// held this timeline: it need not be asked before anything is acknowledged.
+	New bool `json:"new,omitempty"`
+	// Again is an operator's word that the timeline may begin another life, where
+	// object storage has the tombstone of an earlier one.
+	Again bool `json:"again,omitempty"`
+	// Stored is what is known of this timeline in object storage; nil until its
+	// identity was decided there.
+	Stored *Stored `json:"stored,omitempty"`
 	// Deleting is the mark that starts a deletion: set, it is never taken back.
 	Deleting bool `json:"deleting,omitempty"`
+	// KeepObjects says that a deletion leaves what is in object storage.
+	KeepObjects bool `json:"keep_objects,omitempty"`
 }
 
 // ID returns the timeline's name.
@@ -105,6 +119,10 @@ func (c Control) QualifiedAt(p pg.Position) bool {
 func (c Control) clone() Control {
 	c.Seals = append([]Seal(nil), c.Seals...)
 	c.Quorums = append([]Quorum(nil), c.Quorums...)
+	if c.Stored != nil {
+		stored := *c.Stored
+		c.Stored = &stored
+	}
 	return c
 }
 

@@ -95,7 +95,7 @@ func (l *life) open(ctx context.Context) error {
 	if there {
 		l.tl, err = timeline.Open(ctx, config(l.fs), id)
 	} else {
-		l.tl, err = timeline.Create(ctx, config(l.fs), id, "", "")
+		l.tl, err = timeline.Create(ctx, config(l.fs), id, timeline.Creation{})
 	}
 	if err != nil {
 		return err
@@ -193,7 +193,7 @@ func (l *life) sealAndServe(ctx context.Context) error {
 }
 
 func (l *life) markDeleting(ctx context.Context) error {
-	if err := l.tl.MarkDeleting(ctx); err != nil {
+	if err := l.tl.MarkDeleting(ctx, false); err != nil {
 		return err
 	}
 	l.said.deleting = true

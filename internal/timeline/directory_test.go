@@ -32,7 +32,7 @@ func eachFailure(t *testing.T, prepare func() *crashfs.FS, try func(fsys *crashf
 // TestCreateThatFailedCanBeRepeated: it leaves neither a timeline, nor anything in the way of the next try.
 func TestCreateThatFailedCanBeRepeated(t *testing.T) {
 	try := func(fsys *crashfs.FS) error {
-		tl, err := timeline.Create(t.Context(), config(fsys), id, "host=a", "")
+		tl, err := timeline.Create(t.Context(), config(fsys), id, timeline.Creation{Source: "host=a"})
 		if err == nil {
 			err = tl.Shutdown(t.Context(), errStop)
 		}
@@ -64,7 +64,7 @@ func TestCreateThatFailedCanBeRepeated(t *testing.T) {
 func TestCreateWhereOneIs(t *testing.T) {
 	fsys := crashfs.New()
 	first := create(t, fsys)
-	if _, err := timeline.Create(t.Context(), config(fsys), id, "", ""); !errors.Is(err, fs.ErrExist) {
+	if _, err := timeline.Create(t.Context(), config(fsys), id, timeline.Creation{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v", err)
 	}
 	if got := control(t, fsys).Incarnation; got != first.Control().Incarnation {

@@ -18,7 +18,7 @@ func deadNode(t *testing.T, names string) (dataDir string, end pg.LSN) {
 	dataDir = t.TempDir()
 	must(t, os.MkdirAll(filepath.Dir(timeline.Dir(dataDir, id)), 0o700))
 	cfg := timeline.Config{Dir: timeline.Dir(dataDir, id), FS: wal.OSFS{}, NodeID: "a"}
-	tl, err := timeline.Create(t.Context(), cfg, id, "host=a", "")
+	tl, err := timeline.Create(t.Context(), cfg, id, timeline.Creation{Source: "host=a"})
 	must(t, err)
 	w := source(1000, start+mib+50_000)
 	receive(t, tl, w, w.End())

@@ -14,10 +14,18 @@ import (
 // Held is what the timeline holds and has promised, as a receiver needs it to
 // judge a source.
 type Held struct {
-	SystemID    uint64 // 0: no source was ever seen
+	SystemID    uint64 // 0: no source was ever seen, and nothing is decided
 	SegmentSize pg.SegmentSize
-	Position    pg.Position // raw end of what is held
-	RecordEnd   pg.LSN
+	// Position is the raw end of what is held. Where nothing is, its LSN is 0, and
+	// its TLI the newest that is known, if one is.
+	Position  pg.Position
+	RecordEnd pg.LSN
+	// Stored is how far object storage has an unbroken run, on the history of its
+	// TLI; zero: it has nothing.
+	Stored pg.Position
+	// Newest is the history of the newest TLI that was claimed in object storage; its
+	// TLI is 0 where none was.
+	Newest pg.History
 	// Seal is the seal of Position.TLI, if there is one.
 	Seal           *Seal
 	AcceptDataLoss bool
@@ -27,15 +35,20 @@ type Held struct {
 func (t *Timeline) Held() Held {
 	c := t.Control()
 	h := Held{SystemID: c.SystemID, SegmentSize: c.SegmentSize}
-	l := t.Log()
-	if l == nil {
-		return h
+	if c.Stored != nil {
+		h.Stored, h.Newest = c.Stored.Backup, c.Stored.Newest
 	}
-	s := l.Stats()
-	h.Position, h.RecordEnd = s.Write, s.RecordEnd
-	h.AcceptDataLoss = c.AcceptDataLossOn == h.Position.TLI
+	if l := t.Log(); l != nil && !l.HoldsNothing() {
+		s := l.Stats()
+		h.Position, h.RecordEnd = s.Write, s.RecordEnd
+	} else {
+		h.Position.TLI = h.Newest.TLI
+	}
+	h.AcceptDataLoss = c.AcceptDataLossOn != 0 && c.AcceptDataLossOn == h.Position.TLI
 	if seal, ok := c.SealOf(h.Position.TLI); ok {
 		h.Seal = &seal
+	} else if c.Promised != 0 && c.Promised == h.Position.TLI {
+		h.Seal = &Seal{TLI: c.Promised}
 	}
 	return h
 }
@@ -112,34 +125,49 @@ type Adoption struct {
 	History []byte
 }
 
-// Adopt takes the identity of the first source, and begins to hold WAL. The
-// node is qualified once it holds everything from there to the source's
-// position of this moment.
+// Adopt takes the identity of the first source, and begins to hold WAL; again,
+// elsewhere, if the source had nothing to send from where it began before. The
+// node is qualified once it holds everything from there to the source's position
+// of this moment.
 func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
-	if id := t.Control().SystemID; id != 0 {
+	if id := t.Control().SystemID; id != 0 && id != a.SystemID || !t.HoldsNothing() {
 		return fmt.Errorf("timeline %s has system identifier %d already", t.id, id)
 	}
 	dir := filepath.Join(t.cfg.Dir, walDir)
 	if err := removeHistories(t.cfg.FS, dir); err != nil {
 		return fmt.Errorf("remove what an adoption that failed left behind: %w", err)
 	}
-	l, err := wal.Open(dir, t.walConfig(a.SegmentSize), wal.Vouched{})
+	l, err := t.emptyLog(dir, a.SegmentSize)
 	if err != nil {
 		return fmt.Errorf("open wal: %w", err)
 	}
-	if err := begin(l, a); err != nil {
+	err = begin(l, a)
+	if err == nil {
+		err = t.update(ctx, func(c *Control) error {
+			c.SystemID, c.SegmentSize, c.JoinLSN = a.SystemID, a.SegmentSize, a.SourceFlush
+			c.Start, c.Flush, c.RecordEnd, c.Clean = a.Start, a.Start, 0, false
+			if s := c.Stored; s != nil && (s.Backup.LSN == 0 || a.Start.LSN > s.Backup.LSN) {
+				s.Backup = a.Start // behind a hole, a run begins anew
+			}
+			return nil
+		})
+	}
+	if err != nil && t.Log() == nil {
 		return errors.Join(err, l.Close())
 	}
-	err = t.update(ctx, func(c *Control) error {
-		c.SystemID, c.SegmentSize, c.JoinLSN = a.SystemID, a.SegmentSize, a.SourceFlush
-		c.Start, c.Flush, c.Clean = a.Start, a.Start, false
-		return nil
-	})
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return err
 	}
 	t.log.Store(l)
 	return nil
+}
+
+// emptyLog returns the log, which is made if it is not there yet.
+func (t *Timeline) emptyLog(dir string, size pg.SegmentSize) (*wal.Log, error) {
+	if l := t.Log(); l != nil {
+		return l, nil
+	}
+	return wal.Open(dir, t.walConfig(size), wal.Vouched{})
 }
 
 // removeHistories durably removes the history files of a log that holds nothing

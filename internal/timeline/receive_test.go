@@ -3,6 +3,7 @@ package timeline_test
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,7 +17,7 @@ import (
 
 func TestHeldFollowsTheLog(t *testing.T) {
 	tl := create(t, crashfs.New())
-	if h := tl.Held(); h != (timeline.Held{}) {
+	if h := tl.Held(); !reflect.DeepEqual(h, timeline.Held{}) {
 		t.Errorf("of nothing: %+v", h)
 	}
 	w := source(1000, start+50_000)
@@ -24,7 +25,7 @@ func TestHeldFollowsTheLog(t *testing.T) {
 	w.Record(30_000)
 	receive(t, tl, w, end+10_000)
 	want := timeline.Held{SystemID: systemID, SegmentSize: seg, Position: position(1, end+10_000), RecordEnd: end}
-	if h := tl.Held(); h != want {
+	if h := tl.Held(); !reflect.DeepEqual(h, want) {
 		t.Errorf("got %+v, want %+v", h, want)
 	}
 }

@@ -47,7 +47,7 @@ func config(fsys wal.FS) timeline.Config {
 // create makes the timeline on a new disk; it is shut down with the test.
 func create(t *testing.T, fsys wal.FS) *timeline.Timeline {
 	t.Helper()
-	tl, err := timeline.Create(t.Context(), config(fsys), id, "", "")
+	tl, err := timeline.Create(t.Context(), config(fsys), id, timeline.Creation{})
 	must(t, err)
 	t.Cleanup(func() { _ = tl.Shutdown(context.Background(), errStop) })
 	return tl

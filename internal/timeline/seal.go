@@ -21,6 +21,9 @@ type Seal struct {
 	// DataLossAccepted says that an operator sealed without the word of enough
 	// nodes: acknowledged commits may lie above End.
 	DataLossAccepted bool `json:"data_loss_accepted,omitempty"`
+	// Undelivered says that object storage, where it should have been decided, does
+	// not know of it yet.
+	Undelivered bool `json:"undelivered,omitempty"`
 }
 
 // sealOf returns the seal of a TLI.

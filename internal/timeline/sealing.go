@@ -40,7 +40,7 @@ func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, e
 	if alone != nil && !acceptDataLoss {
 		return SealResult{}, &UnsealableError{TLI: tli, Err: alone}
 	}
-	seal, err := t.decide(ctx, tli, alone != nil)
+	seal, err := t.decide(ctx, tli, alone != nil, acceptDataLoss)
 	if err != nil {
 		return SealResult{}, fmt.Errorf("seal TLI %d: %w", tli, err)
 	}
@@ -82,8 +82,10 @@ func (c Control) sealWarning(s Seal) string {
 	return ""
 }
 
-// decide makes the end durable.
-func (t *Timeline) decide(ctx context.Context, tli pg.TLI, accepted bool) (Seal, error) {
+// decide makes the end durable. Where the nodes meet in object storage it is
+// decided there: the promise is made durable first, because from the decision on
+// nothing more may be acknowledged, whatever becomes of this process.
+func (t *Timeline) decide(ctx context.Context, tli pg.TLI, lossy, insist bool) (Seal, error) {
 	if err := t.unclean(ctx); err != nil {
 		return Seal{}, err
 	}
@@ -91,11 +93,55 @@ func (t *Timeline) decide(ctx context.Context, tli pg.TLI, accepted bool) (Seal,
 	if err != nil {
 		return Seal{}, err
 	}
-	seal := Seal{TLI: tli, End: end, At: t.cfg.now().UTC(), DataLossAccepted: accepted}
+	seal := Seal{TLI: tli, End: end, At: t.cfg.now().UTC(), DataLossAccepted: lossy}
+	if seal, err = t.decideTogether(ctx, seal, insist); err != nil {
+		return Seal{}, err
+	}
 	return seal, t.update(ctx, func(c *Control) error {
-		c.Seals = append(c.Seals, seal)
+		c.Promised = 0
+		c.Seals = append(removeSeal(c.Seals, tli), seal)
 		return nil
 	})
+}
+
+// UndecidedError says that a TLI is never again acknowledged, and that its end
+// could not be decided.
+type UndecidedError struct {
+	TLI pg.TLI
+	Err error
+}
+
+// Error implements error.
+func (e *UndecidedError) Error() string {
+	return fmt.Sprintf("TLI %d is not acknowledged any more, but its end must be decided in object storage, and that failed (%v): "+
+		"seal again once it can be reached, or, if no other node can decide, with --accept-data-loss", e.TLI, e.Err)
+}
+
+// Unwrap returns why.
+func (e *UndecidedError) Unwrap() error { return e.Err }
+
+// decideTogether asks where the nodes meet. If that cannot be asked, an operator's
+// word lets this node decide alone, and object storage hears of it later.
+func (t *Timeline) decideTogether(ctx context.Context, seal Seal, insist bool) (Seal, error) {
+	if t.cfg.DecideSeal == nil {
+		return seal, nil
+	}
+	err := t.update(ctx, func(c *Control) error {
+		c.Promised = seal.TLI
+		return nil
+	})
+	if err != nil {
+		return Seal{}, err
+	}
+	decided, err := t.cfg.DecideSeal(ctx, seal)
+	switch {
+	case err == nil:
+		return decided, nil
+	case !insist:
+		return Seal{}, &UndecidedError{TLI: seal.TLI, Err: err}
+	}
+	seal.Undelivered, seal.DataLossAccepted = true, true
+	return seal, nil
 }
 
 // finalEnd returns the record end of what is durable. The receiver is away: what
@@ -171,6 +217,10 @@ func (t *Timeline) Unseal(ctx context.Context, force bool) (Seal, error) {
 	var taken Seal
 	err := t.update(ctx, func(c *Control) error {
 		seal, ok := c.SealOf(tli)
+		if !ok && c.Promised != 0 && c.Promised == tli {
+			taken, c.Promised = Seal{TLI: tli}, 0
+			return nil
+		}
 		if !ok {
 			return ErrNotSealed
 		}

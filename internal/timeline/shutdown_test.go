@@ -143,7 +143,7 @@ func TestNothingIsWrittenAfterTheShutdown(t *testing.T) {
 		"the source":  func() error { return tl.SetSource(t.Context(), "host=late", false) },
 		"the quorum":  func() error { return tl.SetQuorum(t.Context(), reading(tl, "ANY 1 (a, b)")) },
 		"a save":      func() error { return tl.SaveControl(t.Context()) },
-		"the mark":    func() error { return tl.MarkDeleting(t.Context()) },
+		"the mark":    func() error { return tl.MarkDeleting(t.Context(), false) },
 		"a seal":      func() error { _, err := tl.Seal(t.Context(), true); return err },
 		"preparation": func() error { return tl.PrepareReceive(t.Context()) },
 	} {

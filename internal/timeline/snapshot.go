@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -24,9 +25,24 @@ type Snapshot struct {
 	FlushLSN    pg.LSN
 	CommitLSN   pg.LSN
 
-	// ControlSavedAt and ControlSaved say what the control file knows.
+	// TLIBegin is where the newest TLI left its parent; 0 for the first.
+	TLIBegin pg.LSN
+	// NewestSealed says that the newest TLI is sealed.
+	NewestSealed bool
+
+	// ControlSavedAt says when the control file was saved; ControlSaved and
+	// BackupSaved are the positions that it knows.
 	ControlSavedAt time.Time
 	ControlSaved   pg.Position
+	BackupSaved    pg.Position
+
+	// Backup is what is in object storage. BackupUndelivered says that a seal is
+	// to be brought there.
+	Backup            Backup
+	BackupUndelivered bool
+	// Draining says that nothing is received any more, and that all that is held is
+	// to be in object storage.
+	Draining bool
 
 	LocalBytes int64
 	// Poisoned says that a sync failed: the log has to recover before anything
@@ -39,15 +55,19 @@ func (t *Timeline) Snapshot() Snapshot {
 	c, saved := t.Control(), t.saved.Load()
 	s := Snapshot{
 		HasSource: c.Source != "", SourceGeneration: t.sourceGeneration.Load(), SegmentSize: c.SegmentSize,
-		ControlSavedAt: saved.at, ControlSaved: saved.flush,
+		ControlSavedAt: saved.at, ControlSaved: saved.flush, BackupSaved: saved.backup,
+		Backup: t.Backup(), BackupUndelivered: slices.ContainsFunc(c.Seals, func(s Seal) bool { return s.Undelivered }),
 	}
 	if l := t.Log(); l != nil {
 		w := l.Stats()
 		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
 		s.LocalBytes, s.Poisoned = w.LocalBytes, w.Poisoned != nil
+		fork, _ := l.Lineage().Parent()
+		s.TLIBegin = fork.LSN
+		_, s.NewestSealed = c.SealOf(s.TLI)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.State, s.Sealing = t.state, t.sealing > 0
+	s.State, s.Sealing, s.Draining = t.state, t.sealing > 0, t.draining
 	return s
 }

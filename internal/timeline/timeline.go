@@ -56,6 +56,9 @@ type Config struct {
 	NodeID string
 	Gate   gate.Config
 	WAL    wal.Events
+	// DecideSeal decides an end where the nodes of the timeline meet, and returns
+	// the one that was decided, now or before; nil: this node decides alone.
+	DecideSeal func(context.Context, Seal) (Seal, error)
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
 }
@@ -84,6 +87,8 @@ type Timeline struct {
 	state     State         // guarded by mu
 	broken    error         // guarded by mu; why the state is broken
 	sealing   int           // guarded by mu; seals being decided
+	draining  bool          // guarded by mu; see SetDraining
+	backedUp  pg.Position   // guarded by mu; see BackedUp
 	writing   chan struct{} // guarded by mu; not nil while somebody writes to the log, closed when that has left
 	quorum    Quorum        // guarded by mu; the last reading, also when it changed nothing durable
 	operation Operation     // guarded by mu; zero when there is none
@@ -98,22 +103,36 @@ type Operation struct {
 	Since time.Time
 }
 
-// savedAt is when the control file was last saved, and with which flush LSN.
+// savedAt is when the control file was last saved, and with which positions.
 type savedAt struct {
-	at    time.Time
-	flush pg.Position
+	at            time.Time
+	flush, backup pg.Position
 }
 
-// Create makes a timeline's directory, atomically, and opens it. The source may
-// be empty: the timeline then waits for one.
-func Create(ctx context.Context, cfg Config, id ID, source, fileSource string) (*Timeline, error) {
+func savedNow(at time.Time, c *Control) *savedAt {
+	s := &savedAt{at: at, flush: c.Flush}
+	if c.Stored != nil {
+		s.backup = c.Stored.Backup
+	}
+	return s
+}
+
+// Creation is what a timeline begins with.
+type Creation struct {
+	Source     string // "": it waits for one
+	FileSource string // see [Control.FileSource]
+	New, Again bool   // see [Control]
+}
+
+// Create makes a timeline's directory, atomically, and opens it.
+func Create(ctx context.Context, cfg Config, id ID, with Creation) (*Timeline, error) {
 	incarnation, err := NewIncarnation()
 	if err != nil {
 		return nil, err
 	}
 	c := Control{
 		Tenant: id.Tenant, Timeline: id.Name, Incarnation: incarnation, CreatedAt: cfg.now().UTC(),
-		Source: source, FileSource: fileSource, Clean: true,
+		Source: with.Source, FileSource: with.FileSource, New: with.New, Again: with.Again, Clean: true,
 	}
 	if err := makeDir(cfg.FS, cfg.Dir, c); err != nil {
 		return nil, fmt.Errorf("create timeline %s: %w", id, err)
@@ -177,7 +196,7 @@ func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	}
 	t := newTimeline(ctx, cfg, id)
 	t.control.Store(&c)
-	t.saved.Store(&savedAt{at: cfg.now(), flush: c.Flush})
+	t.saved.Store(savedNow(cfg.now(), &c))
 	if err := t.openLog(c); err != nil {
 		t.fail(err)
 	}
@@ -211,9 +230,10 @@ func (t *Timeline) fail(err error) {
 	t.state, t.broken = StateBroken, err
 }
 
-// openLog opens the WAL, if the timeline has any.
+// openLog opens the WAL, if the timeline has any. One that only met object
+// storage has an identity, and no first position yet.
 func (t *Timeline) openLog(c Control) error {
-	if c.SystemID == 0 {
+	if c.Start.TLI == 0 {
 		return nil
 	}
 	l, err := wal.Open(filepath.Join(t.cfg.Dir, walDir), t.walConfig(c.SegmentSize), c.Vouched())

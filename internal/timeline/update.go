@@ -54,11 +54,16 @@ func (t *Timeline) updateLocked(change func(*Control) error) error {
 		s := l.Stats()
 		next.Flush, next.RecordEnd = s.Flush, s.CommitEnd
 	}
+	if next.Stored != nil {
+		t.mu.Lock()
+		next.Stored.Backup = later(next.Stored.Backup, t.backedUp)
+		t.mu.Unlock()
+	}
 	if err := saveControl(t.cfg.FS, t.cfg.Dir, next); err != nil {
 		return err
 	}
 	t.control.Store(&next)
-	t.saved.Store(&savedAt{at: t.cfg.now(), flush: next.Flush})
+	t.saved.Store(savedNow(t.cfg.now(), &next))
 	return nil
 }
 
@@ -77,7 +82,7 @@ func (t *Timeline) SetSource(ctx context.Context, conninfo string, acceptDataLos
 		}
 		c.AcceptDataLossOn = 0
 		if acceptDataLoss {
-			c.AcceptDataLossOn = t.tli()
+			c.AcceptDataLossOn = t.Held().Position.TLI
 		}
 	})
 }
@@ -184,13 +189,14 @@ func (t *Timeline) tli() pg.TLI {
 }
 
 // MarkDeleting makes the wish to delete durable: whatever happens from now on,
-// the deletion is finished, after a restart if need be.
-func (t *Timeline) MarkDeleting(ctx context.Context) error {
+// the deletion is finished, after a restart if need be. The first word counts for
+// whether objects are kept.
+func (t *Timeline) MarkDeleting(ctx context.Context, keepObjects bool) error {
 	return t.update(ctx, func(c *Control) error {
 		if c.Deleting {
 			return errNoChange
 		}
-		c.Deleting = true
+		c.Deleting, c.KeepObjects = true, keepObjects
 		return nil
 	})
 }

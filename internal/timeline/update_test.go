@@ -3,6 +3,7 @@ package timeline_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -72,7 +73,7 @@ func TestSameSourceDisturbsNothing(t *testing.T) {
 // TestFileSourceWinsWhenItChanges: the API's word stays until the file says something new, over restarts.
 func TestFileSourceWinsWhenItChanges(t *testing.T) {
 	fsys := crashfs.New()
-	tl, err := timeline.Create(t.Context(), config(fsys), id, "host=file1", "host=file1")
+	tl, err := timeline.Create(t.Context(), config(fsys), id, timeline.Creation{Source: "host=file1", FileSource: "host=file1"})
 	must(t, err)
 	restart := func(file string) {
 		t.Helper()
@@ -121,7 +122,7 @@ func TestWaitForASaveCanBeCancelled(t *testing.T) {
 		if err := <-second; !errors.Is(err, errStop) {
 			t.Errorf("got %v", err)
 		}
-		if tl.Snapshot().HasSource || tl.Held() != (timeline.Held{}) {
+		if tl.Snapshot().HasSource || !reflect.DeepEqual(tl.Held(), timeline.Held{}) {
 			t.Error("what is not durable is seen")
 		}
 		close(hang)

@@ -145,13 +145,14 @@ func (l *Log) closeFiles() error {
 	return errors.Join(append(errs, l.discard(spare))...)
 }
 
-// Start gives an empty log its first position, the start of a segment. Nothing is written yet.
+// Start gives a log that holds no byte its first position, the start of a segment, or another one than it was given before.
+// Nothing is written yet.
 func (l *Log) Start(at pg.Position) error {
 	if err := l.usable(); err != nil && !errors.Is(err, ErrEmpty) {
 		return err
 	}
-	if p := l.Position(); !p.IsZero() {
-		return fmt.Errorf("start log at %s: it is at %s already", at, p)
+	if !l.HoldsNothing() {
+		return fmt.Errorf("start log at %s: it holds WAL, up to %s", at, l.Position())
 	}
 	if at.TLI == 0 || l.size.Offset(at.LSN) != 0 {
 		return fmt.Errorf("start log at %s: a log begins on a TLI, at the start of a segment of %s", at, l.size)
@@ -169,11 +170,21 @@ func (l *Log) Start(at pg.Position) error {
 	return l.install(&loaded{history: h, point: point{end: at.LSN}, walker: w, survey: s})
 }
 
+// HoldsNothing reports whether no byte was ever appended.
+func (l *Log) HoldsNothing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.files) == 0
+}
+
 // Position returns the TLI and the end of what was appended; zero for a log that is empty.
 func (l *Log) Position() pg.Position {
 	t := l.tip.Load()
 	return t.at(t.written.load().end)
 }
+
+// Lineage returns the history of the newest TLI; its TLI is 0 for a log that is empty. It is shared, and must not be changed.
+func (l *Log) Lineage() pg.History { return l.tip.Load().history }
 
 // Flushed returns the TLI and the end of what is durable.
 func (l *Log) Flushed() pg.Position {

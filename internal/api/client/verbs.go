@@ -132,7 +132,8 @@ func (c *Client) Unseal(ctx context.Context, id timeline.ID, force bool) error {
 }
 
 // Trim removes segments from object storage.
-func (c *Client) Trim(ctx context.Context, id timeline.ID, before string) error {
-	_, err := c.Do(ctx, Request{Method: http.MethodPost, Path: TimelinePath(id) + "/trim", Query: url.Values{"before": {before}}}, nil)
-	return err
+func (c *Client) Trim(ctx context.Context, id timeline.ID, before string) (api.TrimResult, error) {
+	var result api.TrimResult
+	_, err := c.Do(ctx, Request{Method: http.MethodPost, Path: TimelinePath(id) + "/trim", Query: url.Values{"before": {before}}}, &result)
+	return result, err
 }
