@@ -2,7 +2,9 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/pg"
@@ -61,7 +63,7 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
-	found, err := m.find(ctx, r, nil)
+	found, err := m.find(ctx, r, m.storePlace(ctx))
 	if err != nil {
 		pass.Leave()
 		return nil, err
@@ -95,6 +97,37 @@ func (m *Member) find(ctx context.Context, r WALRequest, store restore.Place) (r
 		return restore.Found{}, fmt.Errorf("mark the sealed tail as handed out: %w", err)
 	}
 	return found, nil
+}
+
+// storePlace returns this timeline in the node's object storage, or the reason why it cannot be asked; nil without a store.
+func (m *Member) storePlace(ctx context.Context) restore.Place {
+	switch {
+	case m.keeper.depot == nil:
+		return nil
+	case m.Control().Stored == nil: // to hand something back decides nothing
+		return UnreachableStore(errors.New("who this timeline is was not decided there yet"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeAnswersWithin)
+	defer cancel()
+	t, err := m.stored(ctx)
+	if err != nil {
+		return UnreachableStore(err)
+	}
+	return hurried{NewStored(t)}
+}
+
+// storeAnswersWithin is how long what is held here waits for the word of the store. That may name a promotion or a seal which
+// this node has not heard of, so that it is asked for each file; but a store that hangs must not keep a standby from its WAL.
+const storeAnswersWithin = 5 * time.Second
+
+// hurried is a store that has to answer in time.
+type hurried struct{ *Stored }
+
+// Answer implements restore.Place.
+func (h hurried) Answer(ctx context.Context, f restore.File) restore.Answer {
+	ctx, cancel := context.WithTimeoutCause(ctx, storeAnswersWithin, fmt.Errorf("no answer within %v", storeAnswersWithin))
+	defer cancel()
+	return h.Stored.Answer(ctx, f)
 }
 
 // tailMarker is a place that remembers that a sealed tail went out.
