@@ -39,6 +39,8 @@ demo: build ## kills a primary under load, and counts what its replacement has
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
 	@scripts/deps.sh go gcc postgresql
+	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
+	@scripts/deps.sh pgbackrest || echo "test: no pgBackRest, its test is skipped" >&2
 	$(TEST) $(PKG)
 
 .PHONY: test-majors

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that what the arguments name is there: go, gcc, postgresql. What is
+# Sees to it that what the arguments name is there: go, gcc, postgresql, pgbackrest. What is
 # missing is installed by apt as root or by sudo; else it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,6 +17,8 @@ have_postgresql() { # in the order of internal/pgserver
   command -v initdb >/dev/null || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
     [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]
 }
+
+have_pgbackrest() { command -v pgbackrest >/dev/null; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -51,6 +53,7 @@ for what in "$@"; do
   go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
   gcc) packages+=(gcc libc6-dev) ;;
   postgresql) packages+=(postgresql) ;;
+  pgbackrest) packages+=(pgbackrest) ;;
   esac
   missing+=("$what")
 done
@@ -62,6 +65,7 @@ for what in "${missing[@]}"; do
   case $what in
   gcc) apt_install gcc libc6-dev ;;
   postgresql) install_postgresql ;;
+  pgbackrest) apt_install pgbackrest ;;
   esac
   "have_$what" || { say "$what is still missing"; exit 1; }
 done

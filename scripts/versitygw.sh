@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds versitygw, a real S3 server, for the tests of internal/backup, and prints
-# where it is. Without it those tests say so and are skipped. It takes minutes, once.
+# Builds versitygw, a real S3 server, for the tests, and prints where it is. Without it
+# those that need one say so and are skipped. It takes minutes, once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -26,11 +26,11 @@ type walFetchCmd struct {
 	Token   string   `env:"SLUICE_TOKEN" help:"Bearer token for the nodes."`
 	DataDir []string `sep:"none" placeholder:"DIR" help:"Data directory of a node that does not run; may be repeated."`
 
-	ObjectStore string `placeholder:"URL" help:"Object storage. Not built yet."`
+	ObjectStore string `placeholder:"URL" help:"Object storage, without any node: file:///dir, s3://bucket?region=…, gs://bucket, azblob://container. It has whole segments; the end of a timeline that is not sealed there needs --copy or --accept-data-loss."`
 
 	Seal           bool `help:"Seal the timeline where its last commits are needed: a failover. Not done in a standby."`
 	Copy           bool `help:"Make a copy of a timeline that lives on: it ends with the last whole segment."`
-	AcceptDataLoss bool `help:"Take the word of one node, or of the object storage, for what does not exist."`
+	AcceptDataLoss bool `help:"Take the word of one node, or of the object storage, for what does not exist. Where no node answers, also take the newest open segment in object storage as it was last stored, and end there."`
 
 	RetryFor time.Duration `default:"10s" help:"How long to ask again where that may help. A standby asks once: PostgreSQL repeats it."`
 }
@@ -126,11 +126,8 @@ func (c *walFetchCmd) sources(standby bool) ([]restore.Source, error) {
 		}
 		all = append(all, s)
 	}
-	if len(c.DataDir) > 0 {
-		all = append(all, &dataDirs{dirs: c.DataDir, id: id, seal: c.Seal && !standby})
-	}
-	if c.ObjectStore != "" {
-		all = append(all, objectStore{})
+	if len(c.DataDir) > 0 || c.ObjectStore != "" {
+		all = append(all, &offline{dirs: c.DataDir, store: c.ObjectStore, id: id, seal: c.Seal && !standby})
 	}
 	return all, nil
 }
@@ -148,14 +145,4 @@ func (c *walFetchCmd) servers() []string {
 		return strings.Split(env, ",")
 	}
 	return []string{defaultServer}
-}
-
-// objectStore stands for what is not there yet.
-type objectStore struct{}
-
-// Find implements restore.Source.
-func (objectStore) Find(context.Context, restore.Query) restore.Found {
-	return restore.Found{Decision: restore.Decision{
-		Reason: restore.NotBuilt, Text: "--object-store is not built yet: this version has no object storage",
-	}}
 }

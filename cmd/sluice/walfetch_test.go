@@ -132,7 +132,8 @@ func TestWalFetchStatus(t *testing.T) {
 		"no timeline's name":     {[]string{"wal-fetch", "acme", segmentOne, "out"}, 126, "TENANT/TIMELINE"},
 		"no URL":                 {[]string{"wal-fetch", "--server", "node-a", "acme/main", segmentOne, "out"}, 126, "want a URL"},
 		"no such directory":      {[]string{"wal-fetch", "--data-dir", "/no/such", "acme/main", segmentOne, "out"}, 126, "/no/such"},
-		"object storage":         {[]string{"wal-fetch", "--object-store", "s3://bucket", "acme/main", segmentOne, "out"}, 126, "not built yet"},
+		"no such object storage": {[]string{"wal-fetch", "--object-store", "file:///no/such", "acme/main", segmentOne, "out"}, 126, "/no/such"},
+		"no URL of a store":      {[]string{"wal-fetch", "--object-store", "ftp://bucket", "acme/main", segmentOne, "out"}, 126, "its scheme is"},
 		"help, which is no file": {[]string{"wal-fetch", "--help"}, 126, ""},
 	}
 	for name, c := range tests {

@@ -61,9 +61,42 @@ func (t *Timeline) Seals(ctx context.Context) ([]Seal, error) {
 	return decided(ctx, t, sealDir, seal, t.Seal)
 }
 
-// Unseal takes a seal back. Whether that may be done is for the caller to know. That there is none is fine.
+// Unseal takes a seal back. Whether that may be done is for the caller to know: [Timeline.TailServed] is asked before, and
+// once more after it, because the tail may have gone out meanwhile. That there is none is fine.
 func (t *Timeline) Unseal(ctx context.Context, tli pg.TLI) error {
 	return t.store.remove(ctx, t.prefix+tliKey(sealDir, tli))
+}
+
+// MarkTailServed makes durable that what the seal of a TLI lets out was handed out: from now on somebody may have promoted
+// from it, and the seal must not be taken back. It is called before the first byte leaves. Doing it twice is fine.
+//
+// The seal is looked at once more after the mark is there: whoever takes it back does the reverse, so that one of the two
+// sees the other. It is fs.ErrNotExist if it was taken back.
+func (t *Timeline) MarkTailServed(ctx context.Context, tli pg.TLI) error {
+	raw, err := json.Marshal(served{By: t.store.cfg.Node, At: time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	if _, err := t.store.decide(ctx, t.prefix+tliKey(servedDir, tli), raw); err != nil {
+		return fmt.Errorf("mark the tail of TLI %d as handed out: %w", tli, err)
+	}
+	_, err = t.Seal(ctx, tli)
+	return err
+}
+
+// served is who handed out a tail first.
+type served struct {
+	By string    `json:"by,omitempty"` // the node; empty: a restore without one
+	At time.Time `json:"at"`
+}
+
+// TailServed reports whether what the seal of a TLI lets out was handed out, by anybody who marked it here.
+func (t *Timeline) TailServed(ctx context.Context, tli pg.TLI) (bool, error) {
+	_, err := t.store.size(ctx, t.prefix+tliKey(servedDir, tli))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, t.store.Confirm(ctx)
+	}
+	return err == nil, err
 }
 
 // Claim is the promotion that a TLI came from. Two servers that were promoted from the same bytes choose the same number

@@ -114,3 +114,24 @@ func TestDamagedDecisionsAreErrors(t *testing.T) {
 		t.Error("a claim without a history was taken")
 	}
 }
+
+// TestServedTailIsRemembered: by whoever marked it, and only while the seal is there.
+func TestServedTailIsRemembered(t *testing.T) {
+	everywhere(t, func(t *testing.T, p place) {
+		tl := newTimeline(t, p.node(t, backup.Config{Node: "a"}), backup.Zstd)
+		wantNotExist(t, tl.MarkTailServed(t.Context(), 2))
+		_, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x1000000})
+		must(t, err)
+		if served, err := tl.TailServed(t.Context(), 1); served || err != nil {
+			t.Errorf("before anything went out: %t, %v", served, err)
+		}
+		for range 2 {
+			must(t, tl.MarkTailServed(t.Context(), 1))
+		}
+		if served, err := tl.TailServed(t.Context(), 1); !served || err != nil {
+			t.Errorf("afterwards: %t, %v", served, err)
+		}
+		must(t, tl.Unseal(t.Context(), 1))
+		wantNotExist(t, tl.MarkTailServed(t.Context(), 1))
+	})
+}

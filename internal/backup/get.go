@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -17,6 +18,8 @@ import (
 type Segment struct {
 	spool *spool
 	end   pg.LSN
+	node  string
+	at    time.Time
 }
 
 // ReadAt implements io.ReaderAt.
@@ -24,6 +27,10 @@ func (s *Segment) ReadAt(p []byte, off int64) (int, error) { return s.spool.Read
 
 // End returns the LSN behind the last byte: of a whole segment its end, of an open one how far it was durable.
 func (s *Segment) End() pg.LSN { return s.end }
+
+// StoredBy tells, of an open segment, which node had stored it and when: what the object says, or else when the store got
+// it. Of a whole one the node is empty.
+func (s *Segment) StoredBy() (node string, at time.Time) { return s.node, s.at }
 
 // Close frees it. It may be called more than once.
 func (s *Segment) Close() error { return s.spool.Close() }
@@ -51,8 +58,12 @@ func (t *Timeline) openPartial(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Se
 		}
 		s, err := t.fetch(ctx, p.key, p.extent(t.layout.size))
 		var damaged *DamagedError
+		if err == nil {
+			s.node = p.Node
+			return s, nil
+		}
 		if !errors.As(err, &damaged) {
-			return s, err
+			return nil, err
 		}
 		bad = err // it is in quarantine, and not the newest any more
 	}
@@ -69,6 +80,9 @@ func (t *Timeline) fetch(ctx context.Context, key string, x extent) (*Segment, e
 		var s *Segment
 		if s, err = t.fetchLabelled(ctx, key, l, a.Size); err == nil {
 			t.sound(key)
+			if s.at = a.ModTime.UTC(); l.At != 0 {
+				s.at = time.Unix(l.At, 0).UTC()
+			}
 			return s, nil
 		}
 	}

@@ -15,6 +15,7 @@ const (
 	partialDir   = "wal/partial/"
 	sealDir      = "seal/"
 	claimDir     = "claim/"
+	servedDir    = "served/"
 	tombstoneKey = "deleted"
 	// sumSuffix ends the name of the checksum file of a segment that is not compressed, on a file:// store: the segment
 	// has no room for a label, and a file no metadata. Its content is sha256sum(1)'s.
@@ -33,6 +34,7 @@ const (
 	checksum
 	seal
 	claim
+	servedTail
 	tombstone
 )
 
@@ -71,6 +73,8 @@ func (l layout) parse(key string) name {
 		return parseTLI(seal, key[len(sealDir):])
 	case strings.HasPrefix(key, claimDir):
 		return parseTLI(claim, key[len(claimDir):])
+	case strings.HasPrefix(key, servedDir):
+		return parseTLI(servedTail, key[len(servedDir):])
 	case strings.HasPrefix(key, partialDir):
 		return l.parsePartial(key[len(partialDir):])
 	case strings.HasPrefix(key, walDir):

@@ -22,6 +22,8 @@ type label struct {
 	TLI     pg.TLI `json:"tli"`
 	Start   pg.LSN `json:"start"`
 	End     pg.LSN `json:"end"` // of an open segment: the end of what was durable
+	// At is when an open segment was read, in seconds of Unix time. A whole one does not say.
+	At int64 `json:"at,omitempty"`
 	// SystemID is the cluster's system identifier.
 	SystemID uint64 `json:"system_identifier,string"`
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/pg"
@@ -139,4 +140,18 @@ func TestDamagedPartialIsPassedOver(t *testing.T) {
 	if n := len(ta.Damaged()); n != 1 {
 		t.Errorf("%d are in quarantine", n)
 	}
+}
+
+// TestOpenSegmentSaysFromWhenItIs: whoever restores from it gives up what came later.
+func TestOpenSegmentSaysFromWhenItIs(t *testing.T) {
+	withEach(t, func(t *testing.T, _ *backup.Store, tl *backup.Timeline) {
+		before := time.Now().Truncate(time.Second)
+		putPartial(t, tl, segStart+8192)
+		s, err := tl.OpenSegment(t.Context(), 1, 7)
+		must(t, err)
+		defer func() { must(t, s.Close()) }()
+		if node, at := s.StoredBy(); node != "a" || at.Before(before) || at.After(time.Now().Add(time.Second)) {
+			t.Errorf("stored by %q at %v", node, at)
+		}
+	})
 }

@@ -139,6 +139,9 @@ func (t *Timeline) pack(x extent, src io.ReaderAt) (p *parcel, err error) {
 		Version: labelVersion, Bytes: x.bytes(), Stored: body.size, TLI: x.tli, Start: x.start, End: x.end, SystemID: t.identity.SystemID,
 	}}
 	h.Sum(p.label.SHA256[:0])
+	if x.end < t.layout.size.Start(x.segNo+1) {
+		p.label.At = time.Now().Unix()
+	}
 	if t.layout.compression.labelled() {
 		p.head, err = p.label.encode()
 	}

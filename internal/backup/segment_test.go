@@ -102,6 +102,9 @@ func TestDamagedObjectsAreErrors(t *testing.T) {
 				if survey, err := tl.SurveySegment(t.Context(), 7); err != nil || survey.Segments[1] != 0 || survey.WholeEnd != 9<<20 {
 					t.Errorf("the store says %+v, %v", survey, err)
 				}
+				if survey, err := tl.SurveySegment(t.Context(), 7); err != nil || survey.Damaged[1] == nil || len(survey.Damaged) != 1 {
+					t.Errorf("damaged are %+v, %v", survey.Damaged, err)
+				}
 				if lsn, err := tl.BackupLSN(t.Context(), pg.History{TLI: 1}, 7<<20); err != nil || lsn != 7<<20 {
 					t.Errorf("backup LSN %s, %v", lsn, err)
 				}

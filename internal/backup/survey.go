@@ -17,13 +17,16 @@ type Survey struct {
 	// segments below the commit LSN are uploaded. It is the highest such end wherever the segment that was asked for is
 	// not there.
 	WholeEnd pg.LSN
-	// Oldest is the start of the oldest segment, if more was looked at than the one that was asked for.
+	// Oldest is the start of the oldest segment, whole or open, if more was looked at than the one that was asked for.
 	Oldest pg.LSN
 	Seals  map[pg.TLI]pg.LSN
 	// HasHistory says that the history that was asked for is there.
 	HasHistory bool
 	// Segments holds how far each TLI's segment with the number that was asked for reaches.
 	Segments map[pg.TLI]pg.LSN
+	// Damaged holds, by TLI, the whole segments with that number that are there and are not what was written. They are not in
+	// Segments, and are something else than missing: they were uploaded once.
+	Damaged map[pg.TLI]*DamagedError
 }
 
 // SurveyHistory says what the store knows about a TLI's history.
@@ -50,7 +53,7 @@ func (t *Timeline) SurveySegment(ctx context.Context, n pg.SegNo) (Survey, error
 	if err != nil {
 		return Survey{}, err
 	}
-	s.Segments = map[pg.TLI]pg.LSN{}
+	s.Segments, s.Damaged = map[pg.TLI]pg.LSN{}, map[pg.TLI]*DamagedError{}
 	there, err := t.has(ctx, NewestAt(s.History, n, t.layout.size), n)
 	if err != nil {
 		return Survey{}, err
@@ -83,7 +86,19 @@ func (t *Timeline) surveyNumber(ctx context.Context, s *Survey, n pg.SegNo) erro
 			s.Segments[tli] = p.End
 		}
 	}
+	t.surveyDamage(s, n)
 	return nil
+}
+
+// surveyDamage adds what is known by now of the whole segments with a number.
+func (t *Timeline) surveyDamage(s *Survey, n pg.SegNo) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, d := range t.damaged {
+		if name := t.layout.parse(key); name.kind == wholeSegment && name.segNo == n {
+			s.Damaged[name.tli] = d
+		}
+	}
 }
 
 // line lists the TLIs of a history, oldest first.
@@ -137,7 +152,13 @@ func (t *Timeline) surveyAll(ctx context.Context, s *Survey, n *pg.SegNo) error 
 	if len(l.Segments) > 0 {
 		s.Oldest = t.layout.size.Start(l.Segments[0].SegNo)
 	}
+	if n != nil {
+		t.surveyDamage(s, *n)
+	}
 	for _, p := range l.Partials {
+		if start := t.layout.size.Start(p.SegNo); s.Oldest == 0 || start < s.Oldest {
+			s.Oldest = start
+		}
 		if n != nil && p.SegNo == *n {
 			s.Segments[p.TLI] = max(s.Segments[p.TLI], p.End)
 		}

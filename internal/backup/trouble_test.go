@@ -12,13 +12,14 @@ import (
 
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // behindProxy is an S3 store behind a proxy that fails on request.
-func behindProxy(t *testing.T, cfg backup.Config) (*proxy, *backup.Store, *backup.Timeline) {
+func behindProxy(t *testing.T, cfg backup.Config) (*rig.S3Proxy, *backup.Store, *backup.Timeline) {
 	t.Helper()
-	p := startProxy(t, startS3(t).address)
-	s := open(t, s3URL(p.address), cfg)
+	p := rig.StartS3Proxy(t, startS3(t).Address)
+	s := open(t, rig.S3URL(p.Address), cfg)
 	return p, s, newTimeline(t, s, backup.Zstd)
 }
 
@@ -42,22 +43,22 @@ func caughtUp(t *testing.T, tl *backup.Timeline, r backup.Range) {
 // was told is missing.
 func TestFaultsLoseNothing(t *testing.T) {
 	for name, c := range map[string]struct {
-		fault func(*http.Request) fault
+		fault func(*http.Request) rig.S3Fault
 		is    error // nil: any error, or none
 	}{
-		"503, for a time":            {on(http.MethodPut, "000000010000000000000009", unavailable), nil},
-		"503 for everything":         {func(*http.Request) fault { return unavailable }, nil},
-		"reset in the body":          {on(http.MethodPut, "000000010000000000000009", resetIn), nil},
-		"stored, says the server":    {on(http.MethodPut, "000000010000000000000009", lie), backup.ErrNotStored},
-		"409, come again":            {on(http.MethodPut, "000000010000000000000009", conflict), nil},
-		"no answer":                  {on(http.MethodPut, "000000010000000000000009", stalled), backup.ErrCut},
-		"no answer to a look":        {on(http.MethodHead, "000000010000000000000009", stalled), backup.ErrCut},
-		"credentials revoked":        {func(*http.Request) fault { return revoked }, backup.ErrDenied},
-		"credentials revoked midway": {on(http.MethodPut, "000000010000000000000009", revoked), backup.ErrDenied},
+		"503, for a time":            {rig.On(http.MethodPut, "000000010000000000000009", rig.Unavailable), nil},
+		"503 for everything":         {func(*http.Request) rig.S3Fault { return rig.Unavailable }, nil},
+		"reset in the body":          {rig.On(http.MethodPut, "000000010000000000000009", rig.ResetIn), nil},
+		"stored, says the server":    {rig.On(http.MethodPut, "000000010000000000000009", rig.Lie), backup.ErrNotStored},
+		"409, come again":            {rig.On(http.MethodPut, "000000010000000000000009", rig.Conflict), nil},
+		"no answer":                  {rig.On(http.MethodPut, "000000010000000000000009", rig.Stalled), backup.ErrCut},
+		"no answer to a look":        {rig.On(http.MethodHead, "000000010000000000000009", rig.Stalled), backup.ErrCut},
+		"credentials revoked":        {func(*http.Request) rig.S3Fault { return rig.Revoked }, backup.ErrDenied},
+		"credentials revoked midway": {rig.On(http.MethodPut, "000000010000000000000009", rig.Revoked), backup.ErrDenied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
-			p.fail(c.fault)
+			p.Fail(c.fault)
 			told, err := run(t.Context(), tl, &disk{}, some)
 			if err == nil || c.is != nil && !errors.Is(err, c.is) {
 				t.Errorf("got %v, want %v", err, c.is)
@@ -65,13 +66,13 @@ func TestFaultsLoseNothing(t *testing.T) {
 			if conflict := new(backup.ConflictError); errors.As(err, &conflict) {
 				t.Errorf("it is taken for an alarm: %v", err)
 			}
-			if p.failed() == 0 {
+			if p.Failed() == 0 {
 				t.Error("nothing went wrong")
 			}
 			if len(told) > 4 || !slices.IsSorted(told) {
 				t.Errorf("told %v", told)
 			}
-			p.fail(nil)
+			p.Fail(nil)
 			for _, n := range told {
 				content(t, tl, 1, n)
 			}
@@ -85,7 +86,7 @@ func TestHangingUploadIsCutAndRepeated(t *testing.T) {
 	p, s, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
 	retries := make(chan backup.Retry, 100)
 	s.SetEvents(backup.Events{Retried: func(_ context.Context, r backup.Retry) { retries <- r }})
-	p.fail(times(1, on(http.MethodPut, "000000010000000000000007", stalled)))
+	p.Fail(rig.Times(1, rig.On(http.MethodPut, "000000010000000000000007", rig.Stalled)))
 	caughtUp(t, tl, backup.Range{TLI: 1, From: 5, To: 9})
 	close(retries)
 	if r := <-retries; r.SegNo != 7 || r.Attempt != 1 || !errors.Is(r.Err, backup.ErrCut) {
@@ -95,17 +96,17 @@ func TestHangingUploadIsCutAndRepeated(t *testing.T) {
 
 // TestBrokenDownloadIsNoDamage: a connection that was lost says nothing about the object.
 func TestBrokenDownloadIsNoDamage(t *testing.T) {
-	for name, f := range map[string]fault{"reset in the body": resetOut, "no answer": stalled, "503": unavailable} {
+	for name, f := range map[string]rig.S3Fault{"reset in the body": rig.ResetOut, "no answer": rig.Stalled, "503": rig.Unavailable} {
 		t.Run(name, func(t *testing.T) {
 			p, _, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
 			put(t, tl, 1, 7)
-			p.fail(on(http.MethodGet, "/wal/", f))
+			p.Fail(rig.On(http.MethodGet, "/wal/", f))
 			_, err := tl.OpenSegment(t.Context(), 1, 7)
 			var damaged *backup.DamagedError
 			if err == nil || errors.As(err, &damaged) || len(tl.Damaged()) != 0 {
 				t.Errorf("got %v", err)
 			}
-			p.fail(nil)
+			p.Fail(nil)
 			content(t, tl, 1, 7)
 		})
 	}
@@ -114,11 +115,11 @@ func TestBrokenDownloadIsNoDamage(t *testing.T) {
 // TestSealSurvivesALostAnswer (F14): it was written, and nobody was told. The next proposal gets it.
 func TestSealSurvivesALostAnswer(t *testing.T) {
 	p, _, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
-	p.fail(on(http.MethodHead, "/seal/", stalled))
+	p.Fail(rig.On(http.MethodHead, "/seal/", rig.Stalled))
 	if s, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x100}); !errors.Is(err, backup.ErrCut) {
 		t.Errorf("got %+v, %v", s, err)
 	}
-	p.fail(nil)
+	p.Fail(nil)
 	if s, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x200}); err != nil || s.End != 0x100 {
 		t.Errorf("got %+v, %v", s, err)
 	}
@@ -128,12 +129,12 @@ func TestSealSurvivesALostAnswer(t *testing.T) {
 func TestUnknownIsNotAbsent(t *testing.T) {
 	p, _, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
 	put(t, tl, 1, 7)
-	for name, f := range map[string]func(*http.Request) fault{
-		"lists": on(http.MethodGet, "wal", unavailable),
-		"looks": on(http.MethodHead, "", unavailable),
-		"all":   func(*http.Request) fault { return revoked },
+	for name, f := range map[string]func(*http.Request) rig.S3Fault{
+		"lists": rig.On(http.MethodGet, "wal", rig.Unavailable),
+		"looks": rig.On(http.MethodHead, "", rig.Unavailable),
+		"all":   func(*http.Request) rig.S3Fault { return rig.Revoked },
 	} {
-		p.fail(f)
+		p.Fail(f)
 		if s, err := tl.SurveySegment(t.Context(), 8); err == nil {
 			t.Errorf("%s: %+v", name, s)
 		}
@@ -145,26 +146,26 @@ func TestUnknownIsNotAbsent(t *testing.T) {
 
 // TestStoreThatOverwritesIsRefused (O2).
 func TestStoreThatOverwritesIsRefused(t *testing.T) {
-	p := startProxy(t, startS3(t).address)
-	p.fail(on(http.MethodPut, "sluice.probe", lie))
-	_, err := backup.Open(t.Context(), s3URL(p.address), backup.Config{Node: "a"})
+	p := rig.StartS3Proxy(t, startS3(t).Address)
+	p.Fail(rig.On(http.MethodPut, "sluice.probe", rig.Lie))
+	_, err := backup.Open(t.Context(), rig.S3URL(p.Address), backup.Config{Node: "a"})
 	if !errors.Is(err, backup.ErrNotStored) {
 		t.Errorf("a store that stores nothing: %v", err)
 	}
 	first := true
-	p.fail(func(r *http.Request) fault { // the first write is done, the second one answered with 200
+	p.Fail(func(r *http.Request) rig.S3Fault { // the first write is done, the second one answered with 200
 		if r.Method != http.MethodPut || first {
 			first = first && r.Method != http.MethodPut
-			return none
+			return rig.NoFault
 		}
-		return lie
+		return rig.Lie
 	})
-	_, err = backup.Open(t.Context(), s3URL(p.address), backup.Config{Node: "a"})
+	_, err = backup.Open(t.Context(), rig.S3URL(p.Address), backup.Config{Node: "a"})
 	if !errors.Is(err, backup.ErrUnconditional) || !strings.Contains(err.Error(), "sluice.probe.a") {
 		t.Errorf("a store that overwrites: %v", err)
 	}
-	p.fail(nil)
-	open(t, s3URL(p.address), backup.Config{Node: "a"})
+	p.Fail(nil)
+	open(t, rig.S3URL(p.Address), backup.Config{Node: "a"})
 }
 
 func TestWrongCredentialsAreNamed(t *testing.T) {
@@ -174,7 +175,7 @@ func TestWrongCredentialsAreNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(env[0], env[1])
-			_, err := backup.Open(t.Context(), s3URL(server.address), backup.Config{Node: "a"})
+			_, err := backup.Open(t.Context(), rig.S3URL(server.Address), backup.Config{Node: "a"})
 			if !errors.Is(err, backup.ErrDenied) || strings.Contains(err.Error(), "a secret") {
 				t.Errorf("got %v", err)
 			}
@@ -183,7 +184,7 @@ func TestWrongCredentialsAreNamed(t *testing.T) {
 }
 
 func TestMissingBucketIsNamed(t *testing.T) {
-	url := strings.Replace(s3URL(startS3(t).address), "://"+bucket, "://other", 1)
+	url := strings.Replace(startS3(t).URL(), "://"+rig.S3Bucket, "://other", 1)
 	for _, readOnly := range []bool{false, true} {
 		_, err := backup.Open(t.Context(), url, backup.Config{Node: "a", ReadOnly: readOnly})
 		if !errors.Is(err, backup.ErrNoBucket) {

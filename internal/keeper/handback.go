@@ -2,9 +2,12 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/restore"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
@@ -60,7 +63,7 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
-	found, err := m.find(ctx, r)
+	found, err := m.find(ctx, r, m.storePlace(ctx))
 	if err != nil {
 		pass.Leave()
 		return nil, err
@@ -68,8 +71,10 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	return &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}, nil
 }
 
-// find looks the file up, and makes durable that a sealed tail is handed out.
-func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) {
+// find looks the file up, and makes durable that a sealed tail is handed out. Of what is not on this node any more the object
+// store is asked, if there is one (store is nil where none is configured). One that does not answer keeps nothing back that is
+// here, but without its word nothing is known not to exist.
+func (m *Member) find(ctx context.Context, r WALRequest, store restore.Place) (restore.Found, error) {
 	l := m.Log()
 	if l == nil {
 		return restore.Found{Decision: restore.Decision{
@@ -83,14 +88,60 @@ func (m *Member) find(ctx context.Context, r WALRequest) (restore.Found, error) 
 	}
 	req := restore.Request{File: file, Timeline: m.ID().String(), Copy: r.Copy, AcceptDataLoss: r.AcceptDataLoss}
 	at := place{name: "node " + m.keeper.cfg.NodeID, control: c, held: heldBy(l)}
-	found := restore.Find(ctx, req, []restore.Place{at}, nil, RequiredQuorum(*c, l.Position().TLI))
+	found := restore.Find(ctx, req, []restore.Place{at}, store, RequiredQuorum(*c, l.Position().TLI))
 	if found.Tail == 0 {
 		return found, nil
 	}
-	seal, _ := c.SealOf(found.Tail)
-	if err := m.MarkTailServed(ctx, seal); err != nil {
+	if err := m.markTail(ctx, c, found.Tail, store); err != nil {
 		found.Close()
 		return restore.Found{}, fmt.Errorf("mark the sealed tail as handed out: %w", err)
 	}
 	return found, nil
+}
+
+// storePlace returns this timeline in the node's object storage, or the reason why it cannot be asked; nil without a store.
+func (m *Member) storePlace(ctx context.Context) restore.Place {
+	switch {
+	case m.keeper.depot == nil:
+		return nil
+	case m.Control().Stored == nil: // to hand something back decides nothing
+		return UnreachableStore(errors.New("who this timeline is was not decided there yet"))
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeAnswersWithin)
+	defer cancel()
+	t, err := m.stored(ctx)
+	if err != nil {
+		return UnreachableStore(err)
+	}
+	return hurried{NewStored(t)}
+}
+
+// storeAnswersWithin is how long what is held here waits for the word of the store. That may name a promotion or a seal which
+// this node has not heard of, so that it is asked for each file; but a store that hangs must not keep a standby from its WAL.
+const storeAnswersWithin = 5 * time.Second
+
+// hurried is a store that has to answer in time.
+type hurried struct{ *Stored }
+
+// Answer implements restore.Place.
+func (h hurried) Answer(ctx context.Context, f restore.File) restore.Answer {
+	ctx, cancel := context.WithTimeoutCause(ctx, storeAnswersWithin, fmt.Errorf("no answer within %v", storeAnswersWithin))
+	defer cancel()
+	return h.Stored.Answer(ctx, f)
+}
+
+// tailMarker is a place that remembers that a sealed tail went out.
+type tailMarker interface {
+	MarkTailServed(ctx context.Context, tli pg.TLI) error
+}
+
+// markTail writes it down where the seal is known: on this node, or in the store that told of a seal this node has not heard of.
+func (m *Member) markTail(ctx context.Context, c *timeline.Control, tli pg.TLI, store restore.Place) error {
+	if seal, ok := c.SealOf(tli); ok {
+		return m.MarkTailServed(ctx, seal)
+	}
+	if at, ok := store.(tailMarker); ok {
+		return at.MarkTailServed(ctx, tli)
+	}
+	return timeline.ErrNotSealed
 }

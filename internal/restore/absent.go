@@ -26,8 +26,19 @@ func (c *chooser) absent(format string, args ...any) Decision {
 		return Decision{Kind: Absent, Text: fmt.Sprintf("%s; that is the word of %s alone", why, list(names(agree)))}
 	}
 	missing = append(missing, c.whoIsSilent()...)
+	if len(c.nodes) == 0 {
+		return c.unconfirmed(why)
+	}
 	return c.unknown(NotEnough, "%s, it seems, but that is not certain: %s. With --accept-data-loss the word of one qualified node, "+
 		"or of the object store, is enough", why, strings.Join(missing, "; "))
+}
+
+// unconfirmed is all that the store can say by itself: a node may have followed a promotion, or a seal, that never got there.
+func (c *chooser) unconfirmed(why string) Decision {
+	d := c.unknown(NotEnough, "%s, it seems, but %s alone cannot be certain: the nodes may know more. For a copy of a timeline that lives on: "+
+		"wal-fetch --copy. If the nodes and their disks are gone for good: --accept-data-loss, which takes its word", why, c.store.From)
+	d.Agrees = true
+	return d
 }
 
 // missing says what "it does not exist" still needs, where so many qualified nodes say so.
@@ -57,15 +68,18 @@ func (c *chooser) notHeld(f File) Decision {
 		return c.unknown(BelowStart, "the WAL that is kept of %s begins at %s: take a newer base backup", c.req.Timeline, start)
 	case f.Start() < oldest:
 		return c.unknown(Removed, "it was removed, what is left of %s begins at %s: take a newer base backup", c.req.Timeline, oldest)
+	case c.storeAlone():
+		return c.notInStore(f)
 	}
 	return c.unknown(NotHeld, "%s", c.whoHasNot())
 }
 
+// lowest returns the lowest LSN that anybody knows; zero if nobody does.
 func lowest(answers []Answer, lsn func(Answer) pg.LSN) pg.LSN {
 	var low pg.LSN
-	for i, a := range answers {
-		if i == 0 || lsn(a) < low {
-			low = lsn(a)
+	for _, a := range answers {
+		if at := lsn(a); at != 0 && (low == 0 || at < low) {
+			low = at
 		}
 	}
 	return low

@@ -10,7 +10,8 @@ type Request struct {
 	// Copy says that a clone is being made of a timeline that lives on: it ends with the last whole segment below the commit
 	// LSN.
 	Copy bool
-	// AcceptDataLoss takes the word of one qualified node, or of the store, for "it does not exist".
+	// AcceptDataLoss takes the word of one qualified node, or of the store, for "it does not exist". Where no node answers, the
+	// timeline's end is that of what the store has, the newest open segment with it.
 	AcceptDataLoss bool
 }
 
@@ -28,12 +29,13 @@ type Answer struct {
 	SystemID uint64
 	// History leads to the newest TLI that the place has followed; its TLI is zero while there is none.
 	History pg.History
-	// CommitLSN is the record end, on History.TLI, that is durable on enough nodes as far as the place knows.
+	// CommitLSN is the record end, on History.TLI, that is durable on enough nodes as far as the place knows. The store's is the
+	// end of its highest whole segment.
 	CommitLSN pg.LSN
 	// Seals holds the *decided* end of each sealed TLI. A promise whose end is not decided yet is not in it.
 	Seals map[pg.TLI]pg.LSN
 
-	// StartLSN is the first position that was ever held; OldestLSN the first that still is.
+	// StartLSN is the first position that was ever held; OldestLSN the first that still is. The store knows only the second.
 	StartLSN, OldestLSN pg.LSN
 
 	// HasHistory says that it has the history that is asked for.

@@ -15,6 +15,7 @@ import (
 //   - A sealed TLI is served up to its end, and what is above does not exist.
 //   - A parent's segment at the fork or above it goes out only if its child's can.
 //   - What does not exist, the store and enough nodes have to say.
+//   - Where only the store is left and loss is accepted, the timeline ends with what the store has.
 func Choose(req Request, nodes []Answer, store *Answer, quorum Quorum) Decision {
 	if req.File.History && req.File.TLI == 1 {
 		return Decision{Kind: Absent, Text: "TLI 1 has no history: no server was promoted before it"}
@@ -103,13 +104,13 @@ func (c *chooser) own(f File) Decision {
 	case sealed && f.Start() >= end:
 		return c.behindSeal(end)
 	case sealed:
-		return c.present(f, min(f.End(), end))
+		return c.orWhatIsLeft(f, c.present(f, min(f.End(), end)))
 	case f.End() <= c.safe(f.TLI):
-		return c.present(f, f.End())
+		return c.orWhatIsLeft(f, c.present(f, f.End()))
 	case c.req.Copy && c.commit > 0:
 		return c.absent("this copy ends at %s, the end of the last whole segment below the commit LSN %s", f.Size.StartOf(c.commit), c.commit)
 	}
-	return c.unsealed(f)
+	return c.orWhatIsLeft(f, c.unsealed(f))
 }
 
 // behindSeal says that nothing is above the end of the newest TLI. It is handed out like tail, for that word is what a recovery
@@ -171,6 +172,9 @@ func (c *chooser) holders(f File, upTo pg.LSN) []string {
 
 // unsealed refuses a tail, with both ways out.
 func (c *chooser) unsealed(f File) Decision {
+	if c.storeAlone() {
+		return c.unsealedInStore(f)
+	}
 	return c.unknown(Unsealed, "TLI %d is not sealed, and above %s commits may still be acknowledged on it. For a failover: "+
 		"sluice timeline seal %s (or wal-fetch --seal), then ask again. For a copy that ends at %s: wal-fetch --copy",
 		f.TLI, f.Size.StartOf(c.commit), c.req.Timeline, f.Size.StartOf(c.commit))

@@ -31,6 +31,17 @@ func TestRecoveryLosesNothing(t *testing.T) {
 		}
 		seen.check(t)
 	})
+	t.Run("with object storage", func(t *testing.T) {
+		var seen outcomes
+		seed := rand.Uint64()
+		t.Logf("seed %d", seed)
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for range 20_000 {
+			seen.count(recoverIn(t, newStoredStory(rng.IntN, 1+rng.IntN(2)), nil))
+			seen.count(recoverIn(t, newStoredStory(rng.IntN, 1+rng.IntN(2)), rng.IntN))
+		}
+		seen.check(t)
+	})
 }
 
 // picker picks a number below n: at random, or one after the other.
@@ -72,6 +83,7 @@ type story struct {
 	acked [3]point // by TLI: highest acknowledged commit; zero: none
 	ends  [3]point // by TLI: what was decided; zero: it lives
 	fork  point    // where TLI 2 left TLI 1; zero: there is none
+	store *storage // nil: none is configured
 }
 
 type actor struct {
@@ -110,6 +122,9 @@ func newStory(pick picker, n int) *story {
 func (s *story) reach(pick picker) {
 	for i := range s.nodes {
 		s.nodes[i].reachable = flip(pick)
+	}
+	if s.store != nil {
+		s.store.reachable = flip(pick)
 	}
 }
 
@@ -193,6 +208,10 @@ func (s *story) world() *world {
 	for i, a := range s.nodes {
 		w.nodes = append(w.nodes, s.scripted(fmt.Sprint("node ", i), a))
 	}
+	if s.store != nil {
+		p := s.store.scripted(s.fork, s.ends)
+		w.store = &p
+	}
 	return w
 }
 
@@ -244,6 +263,7 @@ func TestAnswersAreTrue(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	for range 2_000 {
 		ask(newStory(rng.IntN, 2+rng.IntN(2)))
+		ask(newStoredStory(rng.IntN, 1+rng.IntN(3)))
 	}
 	t.Logf("unknown, present, absent: %d", count)
 	if slices.Contains(count[:], 0) {
@@ -278,10 +298,17 @@ func (s *story) judge(t *testing.T, req restore.Request, d restore.Decision) {
 	switch {
 	case d.Text == "" && d.Kind != restore.Present:
 		wrong("it does not say why")
+	case d.Loss && (!req.AcceptDataLoss || s.agreeing() > 0 || s.reachableNodes() > 0):
+		wrong("nobody accepted that, or a node can be asked")
+	case d.Loss && d.Kind == restore.Present && s.store.sealed[tli] && d.UpTo > max(s.ends[tli], s.fork).lsn():
+		wrong("it is above the end")
+	case d.Loss:
 	case d.Kind == restore.Absent && !f.History && !req.Copy && sealed && f.Start() < s.ends[tli].lsn() && (s.knowsEnd(tli) || !req.AcceptDataLoss):
 		wrong("there are bytes below the end")
 	case d.Kind == restore.Absent && !req.Copy && !req.AcceptDataLoss && s.agreeing() < len(s.nodes)-s.k+1 && f.Name() != "00000001.history":
 		wrong("too few say so")
+	case d.Kind == restore.Absent && !req.Copy && !req.AcceptDataLoss && s.store != nil && !s.store.reachable && f.Name() != "00000001.history":
+		wrong("the store does not say so")
 	case d.Kind == restore.Absent && f.History && tli == 2 && s.knowsChild():
 		wrong("somebody has it")
 	case d.Kind != restore.Present || f.History:
@@ -304,12 +331,22 @@ func (s *story) agreeing() int {
 	return n
 }
 
+func (s *story) reachableNodes() int {
+	n := 0
+	for _, a := range s.nodes {
+		if a.reachable {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *story) knowsChild() bool {
-	return slices.ContainsFunc(s.nodes, func(a actor) bool { return a.reachable && a.followed })
+	return s.store != nil && s.store.reachable && s.store.claimed || slices.ContainsFunc(s.nodes, func(a actor) bool { return a.reachable && a.followed })
 }
 
 func (s *story) knowsEnd(tli int) bool {
-	return slices.ContainsFunc(s.nodes, func(a actor) bool { return a.reachable && a.sealed[tli] })
+	return s.store != nil && s.store.reachable && s.store.sealed[tli] || slices.ContainsFunc(s.nodes, func(a actor) bool { return a.reachable && a.sealed[tli] })
 }
 
 // A recovery is PostgreSQL's archive recovery to the newest TLI, from a base backup at the beginning (xlogrecovery.c).
@@ -320,6 +357,7 @@ type recovery struct {
 	way  pg.History // that it decided to follow
 	at   pg.LSN     // replayed up to here
 	read pg.TLI     // of the last file; older ones are no longer asked for
+	loss bool       // is accepted
 }
 
 // outcome is how a recovery ended.
@@ -346,6 +384,9 @@ func (r *recovery) run() outcome {
 }
 
 func (r *recovery) historyOf(place string) pg.History {
+	if r.w.store != nil && r.w.store.From == place {
+		return r.w.store.History
+	}
 	i := slices.IndexFunc(r.w.nodes, func(p scripted) bool { return p.From == place })
 	return r.w.nodes[i].History
 }
@@ -355,7 +396,7 @@ func (r *recovery) ask(f restore.File) restore.Decision {
 		r.s.reach(r.pick)
 		r.w = r.s.world()
 	}
-	return r.w.choose(restore.Request{File: f, Timeline: "acme/main"})
+	return r.w.choose(restore.Request{File: f, Timeline: "acme/main", AcceptDataLoss: r.loss})
 }
 
 // replay reads segment after segment, each from the newest TLI that has it.

@@ -74,7 +74,7 @@ func (p scripted) answer(f restore.File) restore.Answer {
 	a.Segments = map[pg.TLI]pg.LSN{}
 	for _, x := range p.held {
 		if x.from <= f.Start() && x.to > f.Start() {
-			a.Segments[x.tli] = min(x.to, f.End())
+			a.Segments[x.tli] = max(a.Segments[x.tli], min(x.to, f.End()))
 		}
 	}
 	return a
@@ -113,15 +113,21 @@ func (w *world) askAll(t *testing.T, input string) string {
 func describe(f restore.File, d restore.Decision) string {
 	switch d.Kind {
 	case restore.Absent:
-		return "absent: " + d.Text
+		return map[bool]string{true: "absent, with loss: ", false: "absent: "}[d.Loss] + d.Text
 	case restore.Unknown:
 		retry := ""
 		if d.Retry {
 			retry = ", retry"
 		}
+		if d.Agrees {
+			retry += ", agrees"
+		}
 		return fmt.Sprintf("unknown (%s%s): %s", d.Reason, retry, d.Text)
 	}
 	out := "file from " + strings.Join(d.From, ", ")
+	if d.Loss {
+		out = "what is left from " + strings.Join(d.From, ", ")
+	}
 	if d.Read != f {
 		out += ", read from " + d.Read.Name()
 	}

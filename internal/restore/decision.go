@@ -39,7 +39,6 @@ const (
 	Damaged     Reason = "damaged"     // what is there is not what was written
 	Unreachable Reason = "unreachable" // nobody answered
 	Refused     Reason = "refused"     // the question is wrong: its name, its token
-	NotBuilt    Reason = "not_built"   // this version cannot ask there
 )
 
 // Decision is the answer to a request, and for [Present] what to hand out.
@@ -50,6 +49,12 @@ type Decision struct {
 	Text string
 	// Retry says that the same question may be answered differently in a moment.
 	Retry bool
+	// Agrees, of Unknown, says that only the object store was asked, and that all it knows speaks for "it does not exist". By
+	// itself that is no certainty; beside nodes that are certain it is the word that they lack.
+	Agrees bool
+	// Loss says that the answer gives up WAL that may have been acknowledged, as the request accepts. Of Present, the file is a
+	// segment that was open when it was stored: its bytes end with its last complete record, at or below UpTo.
+	Loss bool
 
 	// From names the places that can give the file, best first; of Absent behind a seal, those that know the seal.
 	From []string

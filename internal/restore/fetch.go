@@ -85,10 +85,13 @@ func fetchFrom(ctx context.Context, q Query, path string, s Source) Decision {
 }
 
 // weigh makes one answer of several, none of which is the file. Whoever does not know may have it, so that all have to say that
-// it does not exist.
+// it does not exist; object storage that was asked by itself cannot say more than that it agrees.
 func weigh(q Query, said []Decision) Decision {
 	absent := slices.DeleteFunc(slices.Clone(said), func(d Decision) bool { return d.Kind != Absent })
 	unknown := slices.DeleteFunc(slices.Clone(said), func(d Decision) bool { return d.Kind != Unknown })
+	if len(absent) > 0 {
+		unknown = slices.DeleteFunc(unknown, func(d Decision) bool { return d.Agrees })
+	}
 	switch {
 	case len(said) == 0:
 		return Decision{Reason: Unreachable, Text: "there is nobody to ask"}

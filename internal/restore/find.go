@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Found is the answer to a request, and the file if it is [Present].
@@ -60,11 +61,11 @@ func (f *finder) ask(ctx context.Context, p Place) Answer {
 func (f *finder) open(ctx context.Context, d Decision) Found {
 	var bad []error
 	for i, from := range d.From {
-		body, err := f.openAt(ctx, d, from)
+		found, err := f.openAt(ctx, d, from)
 		if err == nil {
-			d.From = slices.Clone(d.From[i:])
-			d.Text = sentence(bad)
-			return Found{Decision: d, Body: body}
+			found.From = slices.Clone(d.From[i:])
+			found.Text = join(found.Text, sentence(bad))
+			return found
 		}
 		bad = append(bad, fmt.Errorf("%s: %w", from, err))
 		if ctx.Err() != nil {
@@ -93,26 +94,75 @@ func sentence(errs []error) string {
 	return strings.Join(all, "; ")
 }
 
-// openAt opens a place's copy and verifies it.
-func (f *finder) openAt(ctx context.Context, d Decision, from string) (*Body, error) {
-	place, said := f.places[from], f.answers[from]
-	if d.Read.History {
-		raw, err := place.History(ctx, d.Read.TLI)
-		if err != nil {
-			return nil, err
-		}
-		return historyBody(raw, d.Read.TLI)
+// join puts two texts on one line, of which any may be empty.
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
 	}
+	return a + "; " + b
+}
+
+// openAt opens a place's copy and verifies it.
+func (f *finder) openAt(ctx context.Context, d Decision, from string) (Found, error) {
+	if !d.Read.History {
+		return f.openSegment(ctx, d, from)
+	}
+	raw, err := f.places[from].History(ctx, d.Read.TLI)
+	if err != nil {
+		return Found{}, err
+	}
+	body, err := historyBody(raw, d.Read.TLI)
+	return Found{Decision: d, Body: body}, err
+}
+
+func (f *finder) openSegment(ctx context.Context, d Decision, from string) (Found, error) {
+	place, said := f.places[from], f.answers[from]
 	seg, err := place.OpenSegment(ctx, d.Read.TLI, d.Read.SegNo)
 	if err != nil {
-		return nil, err
+		return Found{}, err
 	}
-	v := &verifier{place: place, history: said.History, systemID: said.SystemID, file: d.Read, buf: make([]byte, verifyBytes)}
-	body, err := segmentBody(ctx, v, padded{seg, d.Read.Start()}, d.UpTo)
+	stored, _ := seg.(Stored)
+	v := &verifier{
+		place: place, history: said.History, systemID: said.SystemID, file: d.Read, alone: stored != nil, buf: make([]byte, verifyBytes),
+	}
+	whole := padded{seg, d.Read.Start()}
+	if d.Loss {
+		if d, err = f.cut(ctx, v, whole, d); err != nil || d.Kind != Present {
+			return Found{Decision: d}, errors.Join(err, seg.Close())
+		}
+	}
+	body, err := segmentBody(ctx, v, whole, d.UpTo)
 	if err != nil {
-		return nil, errors.Join(err, seg.Close())
+		return Found{}, errors.Join(err, seg.Close())
 	}
-	return body, nil
+	if d.Loss {
+		d.Text = lossText(d, stored)
+	}
+	return Found{Decision: d, Body: body}, nil
+}
+
+// cut ends a segment that was open with its last complete record. Where no record is complete, there is nothing of it.
+func (f *finder) cut(ctx context.Context, v *verifier, seg Segment, d Decision) (Decision, error) {
+	end, err := v.recordEnd(ctx, seg, min(d.UpTo, seg.End()))
+	if err != nil {
+		return d, err
+	}
+	if end > d.Read.Start() {
+		d.UpTo = end
+		return d, nil
+	}
+	return Decision{Kind: Absent, Loss: true, Tail: d.Tail, Text: fmt.Sprintf("of what was stored of it no record is complete: the WAL ends at %s", end)}, nil
+}
+
+// lossText says what is given up.
+func lossText(d Decision, seg Stored) string {
+	what := fmt.Sprintf("WAL ends at %s", d.UpTo)
+	if seg != nil {
+		if node, at := seg.StoredBy(); node != "" {
+			what += fmt.Sprintf(", as node %s stored it at %s", node, at.Format(time.RFC3339))
+		}
+	}
+	return what + ": what came later is lost (--accept-data-loss)"
 }
 
 // verifyBytes is how much of a segment is read at once.

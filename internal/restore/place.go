@@ -3,6 +3,7 @@ package restore
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -24,6 +25,13 @@ type Segment interface {
 	io.Closer
 	// End returns the LSN behind the last durable byte.
 	End() pg.LSN
+}
+
+// Stored is a segment out of object storage. Its bytes are those that were stored, by a checksum over all of them.
+type Stored interface {
+	Segment
+	// StoredBy tells, of a segment that was open, which node stored it and when.
+	StoredBy() (node string, at time.Time)
 }
 
 // padded is a segment in which zeros follow the last durable byte.

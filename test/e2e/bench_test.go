@@ -32,6 +32,13 @@ func testMain(m *testing.M) int {
 	}
 	defer cleanup()
 	program = path
+	for _, kv := range rig.S3Env() { // of this process, and of the servers' restore_command
+		key, value, _ := strings.Cut(kv, "=")
+		if err := os.Setenv(key, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,4 +1,4 @@
-package backup_test
+package rig
 
 import (
 	"fmt"
@@ -13,35 +13,37 @@ import (
 	"testing"
 )
 
-// fault is how a request goes wrong.
-type fault int
+// S3Fault is how a request goes wrong.
+type S3Fault int
 
+// The faults.
 const (
-	none        fault = iota
-	unavailable       // 503 SlowDown
-	resetIn           // the connection is reset inside the request's body
-	resetOut          // the connection is reset inside the answer's body
-	stalled           // no answer comes
-	lie               // 200, and nothing was stored
-	revoked           // 403 InvalidAccessKeyId
-	conflict          // 409: another conditional request is under way, come again
+	NoFault     S3Fault = iota
+	Unavailable         // 503 SlowDown
+	ResetIn             // the connection is reset inside the request's body
+	ResetOut            // the connection is reset inside the answer's body
+	Stalled             // no answer comes
+	Lie                 // 200, and nothing was stored
+	Revoked             // 403 InvalidAccessKeyId
+	Conflict            // 409: another conditional request is under way, come again
 )
 
-// proxy stands before an S3 server and fails as S3 fails.
-type proxy struct {
-	address string
+// S3Proxy stands before an S3 server and fails as S3 fails.
+type S3Proxy struct {
+	Address string
 	forward *httputil.ReverseProxy
 	closed  chan struct{}
 
 	mu    sync.Mutex
-	fault func(*http.Request) fault // nil: none; guarded by mu
-	seen  []string                  // methods of the requests that failed; guarded by mu
+	fault func(*http.Request) S3Fault // nil: none; guarded by mu
+	seen  []string                    // methods of the requests that failed; guarded by mu
 }
 
-func startProxy(t *testing.T, upstream string) *proxy {
+// StartS3Proxy starts one before the server with an address, without faults.
+func StartS3Proxy(t testing.TB, upstream string) *S3Proxy {
 	t.Helper()
 	transport := &http.Transport{}
-	p := &proxy{closed: make(chan struct{}), forward: &httputil.ReverseProxy{
+	p := &S3Proxy{closed: make(chan struct{}), forward: &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: upstream})
@@ -49,7 +51,7 @@ func startProxy(t *testing.T, upstream string) *proxy {
 		},
 	}}
 	server := httptest.NewServer(p)
-	p.address = server.Listener.Addr().String()
+	p.Address = server.Listener.Addr().String()
 	t.Cleanup(func() {
 		close(p.closed)
 		server.Close()
@@ -58,53 +60,53 @@ func startProxy(t *testing.T, upstream string) *proxy {
 	return p
 }
 
-// fail sets what goes wrong from now on.
-func (p *proxy) fail(f func(*http.Request) fault) {
+// Fail sets what goes wrong from now on.
+func (p *S3Proxy) Fail(f func(*http.Request) S3Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.fault, p.seen = f, nil
 }
 
-// failed returns how many requests went wrong.
-func (p *proxy) failed() int {
+// Failed returns how many requests went wrong.
+func (p *S3Proxy) Failed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.seen)
 }
 
-func (p *proxy) decide(r *http.Request) fault {
+func (p *S3Proxy) decide(r *http.Request) S3Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.fault == nil {
-		return none
+		return NoFault
 	}
 	f := p.fault(r)
-	if f != none {
+	if f != NoFault {
 		p.seen = append(p.seen, r.Method)
 	}
 	return f
 }
 
 // ServeHTTP implements http.Handler.
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *S3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch p.decide(r) {
-	case none:
+	case NoFault:
 		p.forward.ServeHTTP(w, r)
-	case unavailable:
+	case Unavailable:
 		refuse(w, r, http.StatusServiceUnavailable, "SlowDown")
-	case revoked:
+	case Revoked:
 		refuse(w, r, http.StatusForbidden, "InvalidAccessKeyId")
-	case conflict:
+	case Conflict:
 		refuse(w, r, http.StatusConflict, "ConditionalRequestConflict")
-	case lie:
+	case Lie:
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("ETag", `"0123456789abcdef0123456789abcdef"`)
-	case resetIn:
+	case ResetIn:
 		_, _ = io.CopyN(io.Discard, r.Body, r.ContentLength/2)
 		reset(w)
-	case resetOut:
+	case ResetOut:
 		p.forward.ServeHTTP(&cutter{ResponseWriter: w}, r)
-	case stalled:
+	case Stalled:
 		<-p.closed
 	}
 }
@@ -135,24 +137,24 @@ func (c *cutter) Write(b []byte) (int, error) {
 	panic(http.ErrAbortHandler)
 }
 
-// on makes a fault of the requests with a method for keys that contain a part.
-func on(method, part string, f fault) func(*http.Request) fault {
-	return func(r *http.Request) fault {
+// On makes a fault of the requests with a method for keys that contain a part.
+func On(method, part string, f S3Fault) func(*http.Request) S3Fault {
+	return func(r *http.Request) S3Fault {
 		if r.Method == method && strings.Contains(r.URL.Path, part) {
 			return f
 		}
-		return none
+		return NoFault
 	}
 }
 
-// times limits a fault to the first n requests that it is for.
-func times(n int, f func(*http.Request) fault) func(*http.Request) fault {
-	return func(r *http.Request) fault {
+// Times limits a fault to the first n requests that it is for.
+func Times(n int, f func(*http.Request) S3Fault) func(*http.Request) S3Fault {
+	return func(r *http.Request) S3Fault {
 		if n == 0 {
-			return none
+			return NoFault
 		}
 		got := f(r)
-		if got != none {
+		if got != NoFault {
 			n--
 		}
 		return got
