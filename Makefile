@@ -38,7 +38,7 @@ demo: build ## kills a primary under load, and counts what its replacement has
 
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
-	@scripts/deps.sh go gcc postgresql
+	@scripts/deps.sh go gcc postgresql strace?
 	$(TEST) $(PKG)
 
 .PHONY: test-majors

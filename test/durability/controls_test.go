@@ -99,6 +99,9 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	if err := w.cycle(t.Context(), p); err != nil {
 		t.Fatalf("%v\n%s", err, w.keeper.Describe(t.Context()))
 	}
+	if err := w.closeBooks(t.Context()); err != nil {
+		t.Error(err)
+	}
 	t.Log(&w.stats)
 }
 

@@ -67,6 +67,9 @@ func TestDurability(t *testing.T) {
 		t.Logf("cycle %d: %s: TLI %d, %d rows acknowledged, all there (%v)",
 			n, p, w.stats.tli, w.stats.verdict.Acked, time.Since(began).Round(time.Millisecond))
 	}
+	if err := w.closeBooks(t.Context()); err != nil {
+		t.Errorf("after the last cycle: %v\n%s", err, again(t))
+	}
 	t.Log(&w.stats)
 }
 
