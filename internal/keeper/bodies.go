@@ -85,6 +85,8 @@ func (m *Member) settings(ctx context.Context) error {
 // for the strictest.
 func (m *Member) readSettings(ctx context.Context, s replication.Settings) error {
 	known := m.Quorum().Raw == s.SyncStandbyNames
+	before := m.quorumStatus()
+	defer func() { m.tellWaiting(ctx, before, m.quorumStatus()) }()
 	m.lastSettings.Store(&s)
 	err := m.SetQuorum(ctx, timeline.Reading{SystemID: s.SystemID, TLI: s.TLI, SyncStandbyNames: s.SyncStandbyNames})
 	if !errors.Is(err, timeline.ErrUnreadableSetting) {
@@ -95,6 +97,23 @@ func (m *Member) readSettings(ctx context.Context, s replication.Settings) error
 			slog.String("timeline", m.ID().String()), slog.Any("error", err))
 	}
 	return nil
+}
+
+// tellWaiting says so when commits of the source begin or cease to wait for this
+// node, or will wait for ever. Nothing else does before the next failover.
+func (m *Member) tellWaiting(ctx context.Context, before, now timeline.QuorumStatus) {
+	if before.Synchronous == now.Synchronous && before.Why == now.Why {
+		return
+	}
+	level, message := slog.LevelInfo, "commits of the source wait for this node"
+	if !now.Synchronous {
+		message = "commits of the source do not wait for this node"
+	}
+	if before.Synchronous && now.Why != "" {
+		level = slog.LevelWarn
+	}
+	m.keeper.cfg.Log.LogAttrs(ctx, level, message, slog.String("timeline", m.ID().String()),
+		slog.String("synchronous_standby_names", now.Text), slog.String("why", now.Why))
 }
 
 // remove lets the oldest local WAL go, as far as the retention rule wants it to

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // Nobody told the primary to wait: it acknowledges while the node is away.
 func TestControlAsynchronousLosesRows(t *testing.T) {
 	t.Parallel()
-	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program})
+	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program},
+		rig.Allowed{Message: regexp.MustCompile(`^commits of the source do not wait for this node`), Because: "it is told so"})
 	if err := w.server.Configure(t.Context(), map[string]string{"synchronous_standby_names": ""}); err != nil {
 		t.Fatal(err)
 	}
