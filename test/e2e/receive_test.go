@@ -51,6 +51,9 @@ func TestFullDiskStopsAcknowledgingUntilThereIsRoom(t *testing.T) {
 	}()
 	b.awaitValue(b.primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1")
 	s := b.await("the full disk is said", func(s rig.Status) bool { return strings.Contains(s.Source.Error, "no space left") })
+	if !strings.Contains(s.Source.Error, "make room") {
+		t.Errorf("it does not say what to do: %s", s.Source.Error)
+	}
 	select {
 	case err := <-answered:
 		t.Errorf("the commit was answered (%v) although there is no room: %+v", err, s)
