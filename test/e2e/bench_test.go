@@ -75,7 +75,7 @@ func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 func newBenchOn(t *testing.T, opts pgserver.Options, node rig.NodeOptions) *bench {
 	t.Helper()
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // many run beside each other
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
 	var err error
