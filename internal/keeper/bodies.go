@@ -105,14 +105,12 @@ func (m *Member) tellWaiting(ctx context.Context, before, now timeline.QuorumSta
 	if before.Synchronous == now.Synchronous && before.Why == now.Why {
 		return
 	}
-	level, message := slog.LevelInfo, "commits of the source wait for this node"
-	if !now.Synchronous {
-		message = "commits of the source do not wait for this node"
-	}
+	level := slog.LevelInfo
 	if before.Synchronous && now.Why != "" {
 		level = slog.LevelWarn
 	}
-	m.keeper.cfg.Log.LogAttrs(ctx, level, message, slog.String("timeline", m.ID().String()),
+	m.keeper.cfg.Log.LogAttrs(ctx, level, "whether commits of the source wait for this node has changed",
+		slog.String("timeline", m.ID().String()), slog.Bool("synchronous", now.Synchronous),
 		slog.String("synchronous_standby_names", now.Text), slog.String("why", now.Why))
 }
 

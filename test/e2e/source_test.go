@@ -228,7 +228,7 @@ func TestForkBelowTheSealIsRefusedUnlessAccepted(t *testing.T) {
 func TestChangedSynchronousStandbyNamesAreNoticed(t *testing.T) {
 	b := newBench(t)
 	b.await("the quorum is read", func(s rig.Status) bool { return s.Quorum.Synchronous && s.Quorum.K == 1 && s.Quorum.N == 1 })
-	b.explains("nobody waits for the node any more", "^commits of the source do not wait for this node")
+	b.explains("nobody waits for the node any more", "^whether commits of the source wait")
 	for value, synchronous := range map[string]bool{"": false, "somebody_else": false, "ANY 1 (" + rig.NodeID + ", b)": true} {
 		b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_standby_names": value}))
 		changed := time.Now()
@@ -276,7 +276,7 @@ func TestMissingWALIsNamed(t *testing.T) {
 // S15
 func TestRemoteApplyIsSaid(t *testing.T) {
 	b := newBench(t)
-	b.explains("commits with remote_apply wait for ever, and the operator has to know", "^commits of the source wait for this node")
+	b.explains("commits with remote_apply wait for ever, and the operator has to know", "^whether commits of the source wait")
 	b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_commit": "remote_apply"}))
 	b.awaitValue(b.primary, "SHOW synchronous_commit", "remote_apply")
 	b.hangs(b.primary, "INSERT INTO ledger VALUES (-1)")
@@ -297,7 +297,7 @@ func TestRemoteApplyIsSaid(t *testing.T) {
 func TestCommitsThatDoNotWaitAreNotCalledSynchronous(t *testing.T) {
 	b := newBench(t)
 	b.await("the quorum is read", func(s rig.Status) bool { return s.Quorum.Synchronous })
-	b.explains("commits wait for nobody, and the operator has to know", "^commits of the source do not wait for this node")
+	b.explains("commits wait for nobody, and the operator has to know", "^whether commits of the source wait")
 	b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_commit": "local"}))
 	s := b.await("the change is noticed", func(s rig.Status) bool { return !s.Quorum.Synchronous })
 	if !strings.Contains(s.Quorum.Why, "synchronous_commit") {
