@@ -11,7 +11,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # The version comes from here, so that a build works outside of git as well.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 # Two packages at once: each runs a PostgreSQL or several.
-TEST := go test -race -shuffle=on -p 2 -timeout 15m
+TEST := go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
@@ -38,9 +38,8 @@ demo: build ## kills a primary under load, and counts what its replacement has
 
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
-	@scripts/deps.sh go gcc postgresql
+	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
-	@scripts/deps.sh pgbackrest || echo "test: no pgBackRest, its test is skipped" >&2
 	$(TEST) $(PKG)
 
 .PHONY: test-majors

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Sees to it that what the arguments name is there: go, gcc, postgresql, pgbackrest. What is
-# missing is installed by apt as root or by sudo; else it says what to install.
+# Sees to it that what the arguments name is there: go, gcc, postgresql, strace,
+# pgbackrest. What is missing is installed by apt as root or by sudo; else it says what to
+# install, and fails, unless the name ends in "?": tests that lack that are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,6 +19,7 @@ have_postgresql() { # in the order of internal/pgserver
     [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]
 }
 
+have_strace() { command -v strace >/dev/null; }
 have_pgbackrest() { command -v pgbackrest >/dev/null; }
 
 as_root() {
@@ -47,25 +49,27 @@ install_postgresql() (
 
 missing=()
 packages=()
-for what in "$@"; do
+needed=no
+for arg in "$@"; do
+  what=${arg%\?}
   "have_$what" && continue
+  [ "$what" != "$arg" ] || needed=yes
   case $what in
   go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
   gcc) packages+=(gcc libc6-dev) ;;
-  postgresql) packages+=(postgresql) ;;
-  pgbackrest) packages+=(pgbackrest) ;;
+  postgresql | strace | pgbackrest) packages+=("$what") ;;
   esac
   missing+=("$what")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-may_install || { say "please install (Debian, Ubuntu): apt-get install ${packages[*]}"; exit 1; }
+may_install || { say "please install (Debian, Ubuntu): apt-get install ${packages[*]}"; [ $needed = no ]; exit; }
 as_root apt-get update -qq
 for what in "${missing[@]}"; do
   case $what in
   gcc) apt_install gcc libc6-dev ;;
   postgresql) install_postgresql ;;
-  pgbackrest) apt_install pgbackrest ;;
+  strace | pgbackrest) apt_install "$what" ;;
   esac
   "have_$what" || { say "$what is still missing"; exit 1; }
 done

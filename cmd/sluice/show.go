@@ -123,6 +123,9 @@ func quorumText(q timeline.QuorumStatus) string {
 	if q.Joining {
 		text += "; this node is still joining"
 	}
+	if q.Why != "" { // they wait, and for ever
+		text += "; " + q.Why
+	}
 	return text
 }
 

@@ -63,7 +63,7 @@ func (c *timelineCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 
 // tell says what comes next, in the order in which it has to be done.
 func (c *timelineCreateCmd) tell(w io.Writer, nodeID string) {
-	fmt.Fprintf(w, "timeline %s is created, and connects to its source\n", c.Timeline.ID)
+	fmt.Fprintf(w, "timeline %s is created; whether it reaches its source: sluice timeline show %s\n", c.Timeline.ID, c.Timeline.ID)
 	fmt.Fprintf(w, "Next: take a base backup of the source, with the tool that you have.\n")
 	fmt.Fprintf(w, "Then: in the source's postgresql.conf, and reload: %s\n", standbyNamesLine(nodeID))
 	fmt.Fprintf(w, "Then: sluice timeline check %s\n", c.Timeline.ID)
@@ -96,7 +96,7 @@ func (c *timelineSetCmd) Run(ctx context.Context, k *kong.Context) error {
 		if c.Output == "json" {
 			return printJSON(k.Stdout, s)
 		}
-		fmt.Fprintf(k.Stdout, "timeline %s connects to its new source\n", c.Timeline.ID)
+		fmt.Fprintf(k.Stdout, "timeline %s has a new source\n", c.Timeline.ID)
 		fmt.Fprintf(k.Stdout, "Next: sluice timeline check %s\n", c.Timeline.ID)
 		return nil
 	})

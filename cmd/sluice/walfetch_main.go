@@ -59,7 +59,7 @@ func walFetchArgs(args []string) ([]string, bool) {
 
 // walFetchChild does the work. It ends early when the parent is told to.
 func walFetchChild(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), endSignals...)
+	ctx, stop := signal.NotifyContext(context.Background(), endSignals()...)
 	defer stop()
 	err := runWalFetch(ctx, args, os.Stdout, os.Stderr)
 	var status exitStatus
@@ -97,13 +97,16 @@ func runWalFetch(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	return k.Run()
 }
 
-// endSignals end wal-fetch. PostgreSQL sends SIGTERM when it is shut down, to its whole process group.
-var endSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+// endSignals end wal-fetch. PostgreSQL sends SIGTERM when it is shut down, to its whole process group. A signal that is ignored
+// already (nohup) stays so: nobody can end by it.
+func endSignals() []os.Signal {
+	return slices.DeleteFunc([]os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}, signal.Ignored)
+}
 
 // walFetchParent runs the child and judges its end. It does as little as it can: what goes wrong here cannot be judged.
 func walFetchParent(args []string) int {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, append(slices.Clone(endSignals), syscall.SIGQUIT)...) // SIGQUIT: Go's answer would be status 2
+	signal.Notify(signals, append(endSignals(), syscall.SIGQUIT)...) // SIGQUIT: Go's answer would be status 2
 	cmd, err := startChild(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "sluice wal-fetch: cannot start a process: %v\n", err)
@@ -195,7 +198,7 @@ func endBySignal(sig os.Signal) int {
 	number, _ := sig.(syscall.Signal)
 	signal.Reset(sig)
 	if err := syscall.Kill(os.Getpid(), number); err == nil {
-		<-time.After(time.Second) // it is on its way, unless somebody made us ignore it
+		<-time.After(time.Second) // it is on its way
 	}
 	return couldNotFindOut()
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -41,9 +42,14 @@ type program struct {
 // start runs sluice in a directory, as the leader of a process group.
 func start(t *testing.T, dir string, env []string, args ...string) program {
 	t.Helper()
+	return startProgram(t, dir, env, "sluice", args...)
+}
+
+func startProgram(t *testing.T, dir string, env []string, name string, args ...string) program {
+	t.Helper()
 	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
 	must(t, err)
-	cmd := exec.CommandContext(t.Context(), "sluice", args...)
+	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Dir, cmd.Stderr, cmd.Env = dir, stderr, append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	must(t, errors.Join(cmd.Start(), stderr.Close()))
@@ -175,6 +181,10 @@ func TestMarkOfAChildIsNotInherited(t *testing.T) {
 
 // TestWalFetchEndsBySignal: PostgreSQL tells a shutdown from a failure by it. The child must not outlive its parent.
 func TestWalFetchEndsBySignal(t *testing.T) {
+	// Programs that are started do not inherit that a signal is ignored once it is handled here: the tests may run under nohup.
+	handled := make(chan os.Signal, 1)
+	signal.Notify(handled, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(handled) })
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGKILL} {
 		for _, group := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, group %t", sig, group), func(t *testing.T) {
@@ -202,6 +212,23 @@ func TestWalFetchEndsBySignal(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestIgnoredHangupChangesNothing: a server that was started with nohup lives on when its terminal goes, and so does what it starts.
+func TestIgnoredHangupChangesNothing(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	url := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-answer
+		deny(404, "absent", "absent")(w, r)
+	})
+	p := startProgram(t, t.TempDir(), nil, "sh", "-c", `trap "" HUP; exec sluice wal-fetch --server "$0" acme/main "$1" out`, url, segmentOne)
+	await(t, asked, "wal-fetch asks")
+	must(t, syscall.Kill(-p.Process.Pid, syscall.SIGHUP))
+	close(answer)
+	if s := p.end(t); s.status != 1 {
+		t.Errorf("exit %d, signal %v: %s; want the answer's 1", s.status, s.signal, s.stderr)
 	}
 }
 

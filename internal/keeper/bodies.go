@@ -89,6 +89,8 @@ func (m *Member) settings(ctx context.Context) error {
 // for the strictest.
 func (m *Member) readSettings(ctx context.Context, s replication.Settings) error {
 	known := m.Quorum().Raw == s.SyncStandbyNames
+	before := m.quorumStatus()
+	defer func() { m.tellWaiting(ctx, before, m.quorumStatus()) }()
 	m.lastSettings.Store(&s)
 	err := m.SetQuorum(ctx, timeline.Reading{SystemID: s.SystemID, TLI: s.TLI, SyncStandbyNames: s.SyncStandbyNames})
 	if !errors.Is(err, timeline.ErrUnreadableSetting) {
@@ -99,6 +101,21 @@ func (m *Member) readSettings(ctx context.Context, s replication.Settings) error
 			slog.String("timeline", m.ID().String()), slog.Any("error", err))
 	}
 	return nil
+}
+
+// tellWaiting says so when commits of the source begin or cease to wait for this
+// node, or will wait for ever. Nothing else does before the next failover.
+func (m *Member) tellWaiting(ctx context.Context, before, now timeline.QuorumStatus) {
+	if before.Synchronous == now.Synchronous && before.Why == now.Why {
+		return
+	}
+	level := slog.LevelInfo
+	if before.Synchronous && now.Why != "" {
+		level = slog.LevelWarn
+	}
+	m.keeper.cfg.Log.LogAttrs(ctx, level, "whether commits of the source wait for this node has changed",
+		slog.String("timeline", m.ID().String()), slog.Bool("synchronous", now.Synchronous),
+		slog.String("synchronous_standby_names", now.Text), slog.String("why", now.Why))
 }
 
 // remove lets the oldest local WAL go, as far as the retention rule wants it to

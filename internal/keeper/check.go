@@ -167,17 +167,28 @@ func (e *evidence) waits() Finding {
 // which a database, a role or a session may override.
 func (e *evidence) commitLevel() Finding {
 	level := e.settings.SynchronousCommit
-	f := Finding{Name: "synchronous_commit", Verdict: CheckOK, Text: level + ": a commit returns once its WAL is durable here"}
-	switch level {
-	case "on", "remote_write":
-	case "remote_apply":
-		f.Verdict = CheckFail
-		f.Text = "remote_apply: commits wait until a standby has applied them, and Sluice applies nothing, so they wait for ever if no other standby does; set synchronous_commit = on"
-	default:
-		f.Verdict = CheckFail
-		f.Text = level + ": commits do not wait for any standby; set synchronous_commit = on"
+	if trouble := levelTrouble(level); trouble != "" {
+		return Finding{Name: "synchronous_commit", Verdict: CheckFail, Text: trouble}
 	}
-	return f
+	return Finding{Name: "synchronous_commit", Verdict: CheckOK, Text: level + ": a commit returns once its WAL is durable here"}
+}
+
+// levelTrouble says what is wrong with a value of synchronous_commit, and what to
+// do; "" if nothing is.
+func levelTrouble(level string) string {
+	switch {
+	case level == "remote_apply":
+		return "remote_apply: commits wait until a standby has applied them, and Sluice applies nothing, so they wait for ever if no other standby does; set synchronous_commit = on"
+	case !waitsAt(level):
+		return level + ": commits do not wait for any standby; set synchronous_commit = on"
+	}
+	return ""
+}
+
+// waitsAt reports whether commits wait for standbys with a value of
+// synchronous_commit.
+func waitsAt(level string) bool {
+	return level == "on" || level == "remote_write" || level == "remote_apply"
 }
 
 func (e *evidence) sealed() Finding {

@@ -186,8 +186,12 @@ func taskStatus(t manager.TaskStatus) timeline.TaskStatus {
 func (m *Member) quorumStatus() timeline.QuorumStatus {
 	q := m.Quorum()
 	s := timeline.QuorumStatus{
-		K: q.K, N: q.N, Names: q.Names, ReadAt: q.ReadAt, Text: q.Raw, Synchronous: q.Synchronous && fresh(q),
+		K: q.K, N: q.N, Names: q.Names, ReadAt: q.ReadAt, Text: q.Raw,
 		Why: notSynchronous(q, m.keeper.cfg.NodeID),
+	}
+	s.Synchronous, _ = m.Synchronous()
+	if level, known := m.commitLevel(q); known && s.Why == "" {
+		s.Why = levelTrouble(level)
 	}
 	if s.Names == nil {
 		s.Names = []string{}
@@ -207,7 +211,18 @@ func fresh(q timeline.Quorum) bool { return time.Since(q.ReadAt) < 3*settingsInt
 // the source's setting was not read for a while.
 func (m *Member) Synchronous() (synchronous, known bool) {
 	q := m.Quorum()
-	return q.Synchronous && fresh(q), fresh(q)
+	level, known := m.commitLevel(q)
+	return q.Synchronous && fresh(q) && (!known || waitsAt(level)), fresh(q)
+}
+
+// commitLevel is the source's synchronous_commit, if it was read together with q:
+// a source that was refused has settings, too.
+func (m *Member) commitLevel(q timeline.Quorum) (level string, known bool) {
+	set := m.lastSettings.Load()
+	if set == nil || set.TLI != q.TLI || set.SyncStandbyNames != q.Raw {
+		return "", false
+	}
+	return set.SynchronousCommit, true
 }
 
 // notSynchronous says why commits do not wait for this node, and what to do; ""

@@ -57,11 +57,8 @@ func (s *Server) Promote(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(s.opts.Dir, "promote")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		return fmt.Errorf("promote PostgreSQL: %w", err)
-	}
-	if err := s.account.give(path); err != nil {
+	// The file may be gone at once: any signal makes the postmaster look for it. Only the directory's owner has to remove it.
+	if err := os.WriteFile(filepath.Join(s.opts.Dir, "promote"), nil, 0o600); err != nil {
 		return fmt.Errorf("promote PostgreSQL: %w", err)
 	}
 	if err := p.signal(syscall.SIGUSR1); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -74,6 +75,14 @@ func advise(err error) error {
 		what = "the server, or the network between, hangs"
 	}
 	return &explainedError{text, what, err}
+}
+
+// adviseOnRoom adds what to do to an error of the sink's that a full disk caused.
+func adviseOnRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &explainedError{err.Error(), "nothing is lost, but commits that wait for us go on waiting: make room on that disk, and it goes on by itself", err}
+	}
+	return err
 }
 
 // attempts is what became of each attempt to connect. pgconn makes two for a host, with TLS and without, of which the first

@@ -40,6 +40,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	err = adviseOnRoom(err)
 	r.tracker.end(ctx, err)
 	if refused := new(RefusedError); errors.As(err, &refused) {
 		r.cfg.Events.refused(refused)

@@ -64,7 +64,8 @@ type QuorumStatus struct {
 
 	// Synchronous says that the source's commits wait for this node.
 	Synchronous bool `json:"synchronous"`
-	// Why is the reason why it is not synchronous, and what to do; empty when it is.
+	// Why is the reason why it is not synchronous, or why its commits wait for ever, and what to do;
+	// empty when all is well.
 	Why string `json:"why,omitempty"`
 	// Qualified and Joining exclude each other; both are false until a source was seen.
 	Qualified bool `json:"qualified"`

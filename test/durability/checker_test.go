@@ -3,8 +3,13 @@ package durability
 import (
 	"errors"
 	"maps"
+	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/pgserver"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 var errBroken = errors.New("connection lost")
@@ -76,6 +81,49 @@ func TestLedgerSeesDeletedRowsComeBack(t *testing.T) {
 	if v := l.settle(rowsAfter(l, nil)); len(v.Phantoms) != 2 {
 		t.Errorf("deleted, and back: verdict %+v", v)
 	}
+}
+
+// The judge of forks has to see a record above the seal's end, and must not take
+// a reader that finds nothing to read for one that finds no record.
+func TestJudgeSeesARecordAboveTheSeal(t *testing.T) {
+	t.Parallel()
+	s, err := pgserver.Start(t.Context(), pgserver.Options{Dir: filepath.Join(rig.TempDir(t), "pg"), SegmentSizeMiB: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Kill() }()
+	before := currentLSN(t, s)
+	if err := s.Exec(t.Context(), "SELECT pg_logical_emit_message(true, 'test', repeat('x', 100000))"); err != nil {
+		t.Fatal(err)
+	}
+	after := currentLSN(t, s)
+	for name, c := range map[string]struct {
+		dir  string
+		to   pg.LSN
+		fine bool
+	}{
+		"a whole record":     {s.Dir(), after, false},
+		"a part of a record": {s.Dir(), before + 50_000, true},
+		"no WAL to read":     {t.TempDir(), before + 50_000, false},
+	} {
+		err := noRecordEndsIn(t.Context(), s.Installation(), c.dir, 1, before, c.to)
+		if (err == nil) != c.fine {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func currentLSN(t *testing.T, s *pgserver.Server) pg.LSN {
+	t.Helper()
+	text, err := s.Value(t.Context(), "SELECT pg_current_wal_insert_lsn()")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lsn, err := pg.ParseLSN(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lsn
 }
 
 // rowsAfter is a table with all rows of the ledger, changed by change.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 // Nobody told the primary to wait: it acknowledges while the node is away.
 func TestControlAsynchronousLosesRows(t *testing.T) {
 	t.Parallel()
-	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program})
+	w := newSluiceWorld(t, nil, rig.NodeOptions{Binary: program},
+		rig.Allowed{Message: regexp.MustCompile(`^whether commits of the source wait`), Because: "it is told so"})
 	if err := w.server.Configure(t.Context(), map[string]string{"synchronous_standby_names": ""}); err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +100,9 @@ func TestPowerLossLosesNothing(t *testing.T) {
 	}
 	if err := w.cycle(t.Context(), p); err != nil {
 		t.Fatalf("%v\n%s", err, w.keeper.Describe(t.Context()))
+	}
+	if err := w.closeBooks(t.Context()); err != nil {
+		t.Error(err)
 	}
 	t.Log(&w.stats)
 }

@@ -35,6 +35,14 @@ func (f *failover) judgeRows(ctx context.Context) error {
 	return f.server.Exec(ctx, "SELECT bt_index_check('ledger_pkey', true)")
 }
 
+// closeBooks ends the load and looks once more, at the primary that lives:
+// what it acknowledged must be there, and what an old one acknowledged after
+// the verdict of its failover must not be in the books at all.
+func (w *world) closeBooks(ctx context.Context) error {
+	w.load.Stop()
+	return (&failover{world: w}).judgeRows(ctx)
+}
+
 // judgeFork holds the new server's history against the seal, and against what
 // the old primary was told to be durable.
 func (f *failover) judgeFork(ctx context.Context) error {
@@ -87,9 +95,16 @@ func newestFork(dir string) (tli int, fork pg.LSN, err error) {
 func noRecordEndsIn(ctx context.Context, install pgserver.Installation, dataDir string, tli int, from, to pg.LSN) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(install.BinDir, "pg_waldump"),
 		"-p", filepath.Join(dataDir, "pg_wal"), "-t", strconv.Itoa(tli), "-s", from.String(), "-e", to.String())
-	out, _ := cmd.Output() // it fails where it finds no whole record, which is what we hope for
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
 	if records := strings.TrimSpace(string(out)); records != "" {
 		return fmt.Errorf("the primary was told that %s is durable, but the seal's end is %s, and between them are records:\n%.500s", to, from, records)
+	}
+	// A reader that could not look has seen no record either.
+	if err != nil && !strings.Contains(complaint.String(), "could not find a valid record after") {
+		return fmt.Errorf("pg_waldump from %s to %s: %w: %s", from, to, err, strings.TrimSpace(complaint.String()))
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 func newBenchOn(t *testing.T, opts pgserver.Options, node rig.NodeOptions) *bench {
 	t.Helper()
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // many run beside each other
 	t.Cleanup(cancel)
 	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
 	var err error
@@ -274,21 +274,30 @@ func (b *bench) restore(command string, settings map[string]string) *pgserver.Se
 	return s
 }
 
-// restoreStops checks that a restore ends with an error, and does not promote.
+// restoreStops checks that a restore ends with an error of PostgreSQL's that
+// names the file, and does not promote.
 func (b *bench) restoreStops(command string) {
 	b.t.Helper()
+	const said = "FATAL:  could not restore file "
 	dir := b.prepare(command, nil)
 	s, err := pgserver.StartExisting(b.t.Context(), pgserver.Options{Dir: dir})
-	if err != nil {
-		return // it ended before it listened
+	if err != nil { // it ended before it listened
+		if !strings.Contains(err.Error(), said) {
+			b.t.Errorf("a restore that lacks WAL ended without %q: %v", said, err)
+		}
+		return
 	}
 	b.owns(s)
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
-	if err := s.WaitPromoted(ctx); err == nil {
-		b.t.Errorf("a restore that lacks WAL was promoted:\n%s", s.Log(20))
-	} else if ctx.Err() != nil {
-		b.t.Errorf("a restore that lacks WAL neither ends nor is promoted:\n%s", s.Log(20))
+	err = s.WaitPromoted(ctx)
+	switch log := s.Log(20); {
+	case err == nil:
+		b.t.Errorf("a restore that lacks WAL was promoted:\n%s", log)
+	case ctx.Err() != nil:
+		b.t.Errorf("a restore that lacks WAL neither ends nor is promoted:\n%s", log)
+	case !strings.Contains(log, said):
+		b.t.Errorf("a restore that lacks WAL ended without %q:\n%s", said, log)
 	}
 }
 

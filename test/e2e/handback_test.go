@@ -92,9 +92,7 @@ func (b *bench) damaged(t *testing.T, file string, d damage) {
 			t.Errorf("wal-fetch %s does not name the segment: %s", from[0], r.Stderr)
 		}
 	}
-	if d.name == "a flipped bit" || d.name == "missing" {
-		b.restoreStops(b.node.OfflineRestoreCommand())
-	}
+	b.restoreStops(b.node.OfflineRestoreCommand())
 	b.do(os.WriteFile(path, good, 0o600))
 	b.do(rig.Give(path))
 }

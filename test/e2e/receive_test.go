@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,9 @@ func TestFullDiskStopsAcknowledgingUntilThereIsRoom(t *testing.T) {
 	}()
 	b.awaitValue(b.primary, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", "1")
 	s := b.await("the full disk is said", func(s rig.Status) bool { return strings.Contains(s.Source.Error, "no space left") })
+	if !strings.Contains(s.Source.Error, "make room") {
+		t.Errorf("it does not say what to do: %s", s.Source.Error)
+	}
 	select {
 	case err := <-answered:
 		t.Errorf("the commit was answered (%v) although there is no room: %+v", err, s)
@@ -110,8 +114,9 @@ func TestFilesEqualPgReceivewals(t *testing.T) {
 	for _, mib := range []int{1, 16} {
 		t.Run(fmt.Sprintf("segments of %d MiB", mib), func(t *testing.T) {
 			b := newBenchWith(t, pgserver.Options{SegmentSizeMiB: mib})
+			// It goes over to each new primary with what it has, as the node does.
+			beside := rig.NewReceiveWAL(t, b.primary.Installation(), "beside", true)
 			for tli := pg.TLI(1); tli <= 3; tli++ {
-				beside := rig.NewReceiveWAL(t, b.primary.Installation(), "beside", true)
 				b.do(beside.Start(b.ctx, b.primary.Conninfo()))
 				b.traffic(mib, beside)
 				b.awaitValue(b.primary, "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_lsn()", "2")
@@ -142,8 +147,9 @@ func (b *bench) sameFiles(theirs string, tli pg.TLI, size pg.SegmentSize) {
 	b.t.Helper()
 	status, err := b.node.Status(b.ctx)
 	b.do(err)
-	files, err := filepath.Glob(filepath.Join(theirs, pg.SegmentName(tli, 0, size)[:8]+"????????????????*"))
+	files, err := filepath.Glob(filepath.Join(theirs, segmentsOf(tli)))
 	b.do(err)
+	b.sameNames(theirs, tli, size, status.FlushLSN)
 	readable, err := rig.MakeDir(b.dir, fmt.Sprintf("readable%d", tli))
 	b.do(err)
 	first := ""
@@ -171,6 +177,52 @@ func (b *bench) sameFiles(theirs string, tli pg.TLI, size pg.SegmentSize) {
 	}
 	b.dumps(readable, first, tli, size, status.CommitLSN)
 }
+
+// sameNames checks that both have the same segments of a TLI, and the same
+// history. Of the first TLI pg_receivewal began later.
+func (b *bench) sameNames(theirs string, tli pg.TLI, size pg.SegmentSize, end pg.LSN) {
+	b.t.Helper()
+	have, want := b.namesBelow(b.node.WALDir(), tli, size, end), b.namesBelow(theirs, tli, size, end)
+	if tli == 1 {
+		have = have[max(0, len(have)-len(want)):]
+	}
+	if !slices.Equal(have, want) {
+		b.t.Errorf("of TLI %d we have %v, pg_receivewal has %v", tli, have, want)
+	}
+	if tli == 1 {
+		return
+	}
+	if forked := pg.SegmentName(tli, size.SegNo(b.fork(b.primary, tli)), size); !slices.Contains(want, forked) {
+		b.t.Errorf("the segment of the fork, %s, is not compared: pg_receivewal has %v", forked, want)
+	}
+	history, err := os.ReadFile(filepath.Join(theirs, pg.HistoryName(tli)))
+	b.do(err)
+	got, err := os.ReadFile(filepath.Join(b.node.WALDir(), pg.HistoryName(tli)))
+	b.do(err)
+	if !bytes.Equal(got, history) {
+		b.t.Errorf("the history of TLI %d is %q, pg_receivewal's %q", tli, got, history)
+	}
+}
+
+// namesBelow are the segments of a TLI that begin below end: the next one may
+// have been made.
+func (b *bench) namesBelow(dir string, tli pg.TLI, size pg.SegmentSize, end pg.LSN) (names []string) {
+	b.t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, segmentsOf(tli)))
+	b.do(err)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), pg.PartialSuffix)
+		_, segno, err := pg.ParseSegmentName(name, size)
+		b.do(err)
+		if size.Start(segno) < end {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// segmentsOf is a pattern for the segments of a TLI, whole or open.
+func segmentsOf(tli pg.TLI) string { return fmt.Sprintf("%08X????????????????*", uint32(tli)) }
 
 // ours reads a segment of the node's, whole or open.
 func (b *bench) ours(name string) []byte {

@@ -228,7 +228,7 @@ func TestForkBelowTheSealIsRefusedUnlessAccepted(t *testing.T) {
 func TestChangedSynchronousStandbyNamesAreNoticed(t *testing.T) {
 	b := newBench(t)
 	b.await("the quorum is read", func(s rig.Status) bool { return s.Quorum.Synchronous && s.Quorum.K == 1 && s.Quorum.N == 1 })
-	b.explains("nobody waits for the node any more", "synchronous")
+	b.explains("nobody waits for the node any more", "^whether commits of the source wait")
 	for value, synchronous := range map[string]bool{"": false, "somebody_else": false, "ANY 1 (" + rig.NodeID + ", b)": true} {
 		b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_standby_names": value}))
 		changed := time.Now()
@@ -276,7 +276,7 @@ func TestMissingWALIsNamed(t *testing.T) {
 // S15
 func TestRemoteApplyIsSaid(t *testing.T) {
 	b := newBench(t)
-	b.explains("commits with remote_apply wait for ever, and the operator has to know", "remote_apply")
+	b.explains("commits with remote_apply wait for ever, and the operator has to know", "^whether commits of the source wait")
 	b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_commit": "remote_apply"}))
 	b.awaitValue(b.primary, "SHOW synchronous_commit", "remote_apply")
 	b.hangs(b.primary, "INSERT INTO ledger VALUES (-1)")
@@ -284,5 +284,23 @@ func TestRemoteApplyIsSaid(t *testing.T) {
 	b.do(err)
 	if r.Code == 0 || !strings.Contains(r.Stdout+r.Stderr, "remote_apply") {
 		t.Errorf("timeline check: exit %d, %s%s; want a failure that names remote_apply", r.Code, r.Stdout, r.Stderr)
+	}
+	b.await("remote_apply is named", func(s rig.Status) bool { return strings.Contains(s.Quorum.Why, "remote_apply") })
+	shown, err := b.node.Must(b.ctx, "timeline", "show", rig.Timeline)
+	b.do(err)
+	if !strings.Contains(shown, "remote_apply") {
+		t.Errorf("timeline show does not name remote_apply:\n%s", shown)
+	}
+}
+
+// With synchronous_commit = local nobody waits, whatever synchronous_standby_names says.
+func TestCommitsThatDoNotWaitAreNotCalledSynchronous(t *testing.T) {
+	b := newBench(t)
+	b.await("the quorum is read", func(s rig.Status) bool { return s.Quorum.Synchronous })
+	b.explains("commits wait for nobody, and the operator has to know", "^whether commits of the source wait")
+	b.do(b.primary.Configure(b.ctx, map[string]string{"synchronous_commit": "local"}))
+	s := b.await("the change is noticed", func(s rig.Status) bool { return !s.Quorum.Synchronous })
+	if !strings.Contains(s.Quorum.Why, "synchronous_commit") {
+		t.Errorf("it does not say why: %+v", s.Quorum)
 	}
 }

@@ -82,6 +82,7 @@ func (b *bench) switchover(from, to *pgserver.Server, tli int) {
 func TestStandbyFedByWalFetchIsPromotedAfterTheSeal(t *testing.T) {
 	b := newBench(t)
 	standby := b.launch(b.prepareStandby(b.node.RestoreCommand()))
+	b.explains("its backup is older than synchronous_standby_names", "^whether commits of the source wait")
 	b.fill(b.primary, 2)
 	b.do(b.primary.Kill())
 	seal, err := b.node.Seal(b.ctx)
