@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/restore"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
@@ -473,5 +475,38 @@ func TestRangeToUpload(t *testing.T) {
 		if got != c.want || more != (c.want != backup.Range{}) {
 			t.Errorf("%s: %+v, %t; want %+v", name, got, more, c.want)
 		}
+	}
+}
+
+// TestEmptyDiskHandsBackWhatObjectStorageHas, and its own "not there" counts for nothing (F10).
+func TestEmptyDiskHandsBackWhatObjectStorageHas(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	must(t, k.Drain(t.Context()))
+	stop(t, k)
+
+	k = newHome(t).start(t, with(dir))
+	m = create(t, k, main1)
+	must(t, m.meet(t.Context()))
+	f, err := k.OpenWAL(t.Context(), main1, WALRequest{File: "000000010000000000000002"})
+	must(t, err)
+	if f.Kind != restore.Present {
+		t.Fatalf("a segment of object storage: %+v", f.Decision)
+	}
+	b, err := io.ReadAll(f.Body)
+	must(t, errors.Join(err, f.Close()))
+	if string(b) != string(w.Bytes()[mib:2*mib]) {
+		t.Error("it differs")
+	}
+	for _, name := range []string{"000000010000000000000004", "00000002.history"} {
+		f, err = k.OpenWAL(t.Context(), main1, WALRequest{File: name})
+		must(t, err)
+		if f.Kind != restore.Unknown {
+			t.Errorf("%s, and nobody can know: %+v", name, f.Decision)
+		}
+		must(t, f.Close())
 	}
 }
