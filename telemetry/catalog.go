@@ -130,10 +130,25 @@ var metrics = []Metric{
 	{"source_connects_total", Counter, "", []string{"outcome"}, TierNode, "Attempts to stream from a source: connected, refused, missing_wal, error."},
 	{"source_refused_total", Counter, "", []string{"reason"}, TierNode, "Sources that were refused, because they could damage what is kept."},
 
+	// Backup.
+	{"backup_segments_total", Counter, "", []string{"outcome"}, TierNode, "Uploads of whole segments that ended: created, present (it was there already), cancelled, or the class of the failure: conflict, damaged, denied, no_bucket, not_stored, cut (no answer in time), error. Absent without object storage, as all of this part."},
+	{"backup_partials_total", Counter, "", []string{"outcome"}, TierNode, "Uploads of open segments that ended, as for whole ones."},
+	{"backup_bytes_total", Counter, "bytes", []string{"form"}, TierNode, "What uploads made durable: raw is WAL, stored is what it was compressed to."},
+	{"backup_queue_segments", Gauge, "", nil, TierNode, "Whole segments that may be uploaded and are not in object storage. Absent while it is not known."},
+	{"backup_uploads_running", Gauge, "", nil, TierNode, "Segments that are being uploaded now."},
+	{"backup_concurrency_limit", Gauge, "", nil, TierNode, "How many segments may be uploaded at once, as configured."},
+	{"backup_conflicts_total", Counter, "", nil, TierNode, "Objects that were there already with other content. Nothing was overwritten; a person has to find out which is right."},
+	{"objectstore_available", Gauge, "", nil, TierNode, "1 if object storage answered when it was last asked."},
+	{"objectstore_operation_duration_seconds", Histogram, "seconds", []string{"operation", "outcome"}, TierNode, "Duration of operations on object storage. exists (refused, as it has to be) and not_found are answers, no failures; cut: no answer in time."},
+	{"objectstore_pending_operations", Gauge, "", nil, TierNode, "Operations on object storage that are under way."},
+	{"objectstore_pending_seconds", Gauge, "seconds", nil, TierNode, "Age of the oldest operation under way: one that hangs is in no histogram. Absent when there is none."},
+	{"objectstore_damaged_objects_total", Counter, "", nil, TierNode, "Objects that were found not to be what was written. They are kept, and do not count as there."},
+
 	// Disk.
 	{"data_dir_free_bytes", Gauge, "bytes", nil, TierNode, "Free space on the file system of data_dir."},
 	{"data_dir_capacity_bytes", Gauge, "bytes", nil, TierNode, "Size of the file system of data_dir."},
 	{"wal_local_bytes", Gauge, "bytes", nil, TierNode, "WAL on the local disk."},
+	{"wal_retained_bytes", Gauge, "bytes", []string{"reason"}, TierNode, "WAL on the local disk by what keeps it. Each byte counts once: not_backed_up before reader before configured (retain.local_bytes). Absent while it is not known."},
 	{"wal_removed_segments_total", Counter, "", nil, TierNode, "Segments that were removed from the local disk."},
 
 	// Hand-back.
@@ -154,6 +169,8 @@ var metrics = []Metric{
 	{"timeline_source_connected", Gauge, "", perTimeline(), TierVital, "1 while WAL is streamed from the source."},
 	{"timeline_source_state", Gauge, "", perTimeline("state"), TierVital, "1 for the state that the connection to the source is in."},
 	{"timeline_source_lag_bytes", Gauge, "bytes", perTimeline(), TierVital, "WAL that the source has and this node has not made durable. Absent while it is not known."},
+	{"timeline_backup_lag_bytes", Gauge, "bytes", perTimeline(), TierVital, "Committed WAL that object storage does not have: from the backup LSN to the commit LSN, the open segment included. Absent while it is not known, and without object storage."},
+	{"timeline_backup_lag_seconds", Gauge, "seconds", perTimeline(), TierVital, "Age of the oldest whole segment that is not in object storage; 0 while all are. Absent while it is not known, and without object storage."},
 	{"timeline_flush_lsn_bytes", Gauge, "bytes", perTimeline(), TierVital, "The flush LSN, as a number."},
 	{"timeline_synchronous", Gauge, "", perTimeline(), TierVital, "1 if commits wait for this node, as synchronous_standby_names says. Absent until it was read."},
 	{"timeline_quorum_required", Gauge, "", perTimeline(), TierVital, "How many nodes have to seal before no quorum can be left without them. Absent until it is known."},
@@ -165,7 +182,7 @@ var metrics = []Metric{
 	// Detail.
 	{"timeline_info", Gauge, "", perTimeline("incarnation", "mode", "tli"), TierDetail, "Always 1; the labels say which life, and which TLI."},
 	{"timeline_active", Gauge, "", perTimeline(), TierDetail, "1 while the timeline has something to tell the broker."},
-	{"timeline_lsn_bytes", Gauge, "bytes", perTimeline("position"), TierDetail, "A position, as a number: start, write, flush, commit. Absent while it is not known."},
+	{"timeline_lsn_bytes", Gauge, "bytes", perTimeline("position"), TierDetail, "A position, as a number: start, write, flush, commit, backup (in object storage up to here), horizon (below, local WAL may be removed). Absent while it is not known."},
 	{"timeline_tasks_running", Gauge, "", perTimeline("task"), TierDetail, "1 while the task runs."},
 	{"timeline_gate_holders", Gauge, "", perTimeline(), TierDetail, "Passes of the timeline's gate that are held now."},
 	{"timeline_received_bytes_total", Counter, "bytes", perTimeline(), TierDetail, "WAL received since the node opened the timeline."},

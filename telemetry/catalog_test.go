@@ -58,6 +58,8 @@ func everything(t *testing.T, tel *Telemetry) {
 	r.Refused(refused)
 	k.Ended(taskCtx, tasks.End{Name: manager.Receive, Outcome: tasks.Failed, Err: refused, Ran: time.Second})
 
+	upload(k.Started(ctx, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), errors.New("the disk is gone"))
+
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request"})

@@ -14,7 +14,7 @@ import (
 var (
 	tenantModes = []string{"attached", "secondary", "detached"}
 	gateKinds   = []string{"tenant", "timeline"}
-	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Remove}
+	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Remove, "trim"}
 )
 
 // node emits what is said of the node as a whole.
@@ -31,6 +31,9 @@ func (e *emission) node(n NodeStats, timelines []TimelineStats) {
 		e.value("data_dir_free_bytes", float64(n.DataDirFree))
 		e.value("data_dir_capacity_bytes", float64(n.DataDirCapacity))
 	}
+	if n.Store != nil {
+		e.store(n.Store)
+	}
 	sum := newSums()
 	for i := range timelines {
 		sum.add(&timelines[i])
@@ -38,6 +41,19 @@ func (e *emission) node(n NodeStats, timelines []TimelineStats) {
 	e.sums(sum)
 	e.gates(n.Gates, timelines)
 	e.wakeupTotals(timelines)
+}
+
+// store emits what the object store is doing. An operation that hangs is in no histogram.
+func (e *emission) store(s *StoreStats) {
+	e.value("objectstore_available", number(s.Available))
+	e.value("objectstore_pending_operations", float64(s.Pending))
+	if s.Pending > 0 {
+		e.value("objectstore_pending_seconds", s.OldestPending.Seconds())
+	}
+	e.value("backup_uploads_running", float64(s.Uploads))
+	if s.UploadLimit > 0 {
+		e.value("backup_concurrency_limit", float64(s.UploadLimit))
+	}
 }
 
 // sums are aggregates over all timelines.
@@ -49,6 +65,8 @@ type sums struct {
 	running, waiting map[tasks.Name]int
 	phases           map[manager.Phase]time.Time // the oldest in each
 	operations       map[[2]string]time.Time     // the oldest by name and step
+	queue            *int64                      // nil: no timeline knows it
+	retained         *RetainedBytes              // nil: no timeline knows it
 }
 
 func newSums() *sums {
@@ -74,9 +92,28 @@ func (s *sums) add(t *TimelineStats) {
 			s.waiting[task.Decision.Task]++
 		}
 	}
+	s.addBackup(t)
 	if t.Operation != "" {
 		key := [2]string{t.Operation, t.OperationStep}
 		s.operations[key] = older(s.operations[key], t.OperationSince)
+	}
+}
+
+// addBackup leaves out the timelines that do not know.
+func (s *sums) addBackup(t *TimelineStats) {
+	if t.QueueSegments != nil {
+		if s.queue == nil {
+			s.queue = new(int64)
+		}
+		*s.queue += *t.QueueSegments
+	}
+	if t.Retained != nil {
+		if s.retained == nil {
+			s.retained = &RetainedBytes{}
+		}
+		s.retained.NotBackedUp += t.Retained.NotBackedUp
+		s.retained.Reader += t.Retained.Reader
+		s.retained.Configured += t.Retained.Configured
 	}
 }
 
@@ -94,6 +131,14 @@ func (e *emission) sums(s *sums) {
 	}
 	e.value("timelines_active", float64(s.active))
 	e.value("wal_local_bytes", float64(s.local))
+	if s.queue != nil {
+		e.value("backup_queue_segments", float64(*s.queue))
+	}
+	if s.retained != nil {
+		e.value("wal_retained_bytes", float64(s.retained.NotBackedUp), "not_backed_up")
+		e.value("wal_retained_bytes", float64(s.retained.Reader), "reader")
+		e.value("wal_retained_bytes", float64(s.retained.Configured), "configured")
+	}
 	e.age("wal_fsync_pending_seconds", s.syncSince)
 	for _, name := range taskNames {
 		e.value("tasks_running", float64(s.running[name]), string(name))

@@ -24,6 +24,12 @@ func (e *emission) vital(s *TimelineStats) {
 	if s.LagKnown {
 		e.emit("timeline_source_lag_bytes", l.base, float64(s.LagBytes))
 	}
+	if s.BackupLagBytes != nil {
+		e.emit("timeline_backup_lag_bytes", l.base, float64(*s.BackupLagBytes))
+	}
+	if s.BackupLagBytes != nil || !s.OldestUnbackedSince.IsZero() {
+		e.emit("timeline_backup_lag_seconds", l.base, e.since(s.OldestUnbackedSince))
+	}
 	e.emit("timeline_flush_lsn_bytes", l.base, float64(s.FlushLSN))
 	if s.QuorumKnown {
 		e.emit("timeline_synchronous", l.base, number(s.Synchronous))
@@ -44,7 +50,7 @@ func (e *emission) detail(s *TimelineStats) {
 	for _, p := range []struct {
 		name string
 		lsn  pg.LSN
-	}{{"start", s.StartLSN}, {"write", s.WriteLSN}, {"flush", s.FlushLSN}, {"commit", s.CommitLSN}} {
+	}{{"start", s.StartLSN}, {"write", s.WriteLSN}, {"flush", s.FlushLSN}, {"commit", s.CommitLSN}, {"backup", s.BackupLSN}, {"horizon", s.HorizonLSN}} {
 		if p.lsn != 0 {
 			e.emit("timeline_lsn_bytes", l.with("position", p.name), float64(p.lsn))
 		}

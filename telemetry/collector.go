@@ -21,10 +21,13 @@ var pulled = []string{
 	"manager_phase_age_seconds", "manager_wakeups_total", "tasks_running", "tasks_waiting",
 	"gate_holders", "gate_oldest_holder_seconds", "gate_closing_seconds", "gate_close_holders",
 	"lifecycle_operation_age_seconds", "wal_fsync_pending_seconds",
-	"data_dir_free_bytes", "data_dir_capacity_bytes", "wal_local_bytes",
+	"data_dir_free_bytes", "data_dir_capacity_bytes", "wal_local_bytes", "wal_retained_bytes",
+	"objectstore_available", "objectstore_pending_operations", "objectstore_pending_seconds",
+	"backup_uploads_running", "backup_concurrency_limit", "backup_queue_segments",
 	"telemetry_scrape_duration_seconds", "telemetry_timelines_omitted",
 
 	"timeline_state", "timeline_source_connected", "timeline_source_state", "timeline_source_lag_bytes",
+	"timeline_backup_lag_bytes", "timeline_backup_lag_seconds",
 	"timeline_flush_lsn_bytes", "timeline_synchronous", "timeline_quorum_required", "timeline_quorum_ready",
 	"timeline_diverged_bytes", "timeline_iterations_total", "timeline_task_restarts_total",
 

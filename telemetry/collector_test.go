@@ -18,9 +18,15 @@ func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	tel, _ := start(t, Config{TimelineLimit: 10})
 	unknown := busyTimeline(acme)
 	unknown.LagKnown, unknown.QuorumKnown, unknown.CommitLSN = false, false, 0
+	unknown.BackupLSN, unknown.HorizonLSN, unknown.BackupLagBytes, unknown.OldestUnbackedSince = 0, 0, nil, time.Time{}
+	unknown.QueueSegments, unknown.Retained = nil, nil
 	tel.Watch(&fakeSource{timelines: []TimelineStats{unknown}})
 	text := scrape(t, tel.Metrics())
-	for _, absent := range []string{"timeline_source_lag_bytes{", "timeline_synchronous{", "timeline_quorum_required{", `position="commit"`, "data_dir_free_bytes ", "shutdown_stage"} {
+	for _, absent := range []string{
+		"timeline_source_lag_bytes{", "timeline_synchronous{", "timeline_quorum_required{", `position="commit"`, "data_dir_free_bytes ", "shutdown_stage",
+		"timeline_backup_lag_", `position="backup"`, `position="horizon"`, "backup_queue_segments", "wal_retained_bytes",
+		"objectstore_", "backup_uploads_running", "backup_concurrency_limit",
+	} {
 		if strings.Contains(text, absent) {
 			t.Errorf("%s is there", absent)
 		}

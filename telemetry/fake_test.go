@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -148,6 +149,8 @@ func busyTimeline(id timeline.ID) TimelineStats {
 		ID: id, Incarnation: "0190", Mode: "attached", State: timeline.StateRunning, TLI: 3,
 		StartLSN: 0x1000000, WriteLSN: 0x16B3750, FlushLSN: 0x16B3748, CommitLSN: 0x16B3700,
 		ReceivedBytes: 10, LocalBytes: 20, SyncSince: since,
+		BackupLSN: 0x1400000, HorizonLSN: 0x1200000, BackupLagBytes: pointer(0x2B3700), OldestUnbackedSince: since,
+		QueueSegments: pointer(2), Retained: &RetainedBytes{NotBackedUp: 12, Reader: 5, Configured: 3},
 		SourceConnected: true, SourceState: "connected", LagBytes: 8, LagKnown: true,
 		QuorumKnown: true, Synchronous: true, QuorumRequired: 1, QuorumReady: 1,
 		Operation: "delete", OperationStep: "files", OperationSince: since,
@@ -163,12 +166,15 @@ func busyTimeline(id timeline.ID) TimelineStats {
 	}
 }
 
-// busySource is a node that stops, with one timeline.
+func pointer(n int64) *int64 { return &n }
+
+// busySource is a node that stops, with a store and one timeline.
 func busySource() *fakeSource {
 	return &fakeSource{
 		node: NodeStats{
 			Stage: "running", Tenants: map[string]int{"attached": 1}, DataDirFree: 1, DataDirCapacity: 2,
 			Shutdown: []StageStats{{"tenants", time.Second, time.Minute}},
+			Store:    &StoreStats{Available: true, Stats: backup.Stats{Pending: 2, OldestPending: time.Minute, Uploads: 1, UploadLimit: 4}},
 			Gates:    []GateStats{{Kind: "tenant", Tenant: "acme", Stats: gate.Stats{Inside: 2}}},
 		},
 		timelines: []TimelineStats{busyTimeline(acme)},

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -30,6 +31,10 @@ type instruments struct {
 	fsyncFailures                          prometheus.Counter
 	sourceConnects, sourceRefused          *prometheus.CounterVec
 	removedSegments                        prometheus.Counter
+	backupSegments, backupPartials         *prometheus.CounterVec
+	backupBytes                            *prometheus.CounterVec
+	backupConflicts, damagedObjects        *prometheus.CounterVec // without labels; no series without a store
+	storeOperation                         *prometheus.HistogramVec
 	restoreAnswers, errors, logRecords     *prometheus.CounterVec
 	httpDuration                           *prometheus.HistogramVec
 }
@@ -38,6 +43,7 @@ type instruments struct {
 var (
 	quickBuckets = []float64{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10}
 	syncBuckets  = []float64{50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 10}
+	storeBuckets = []float64{5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120}
 	httpBuckets  = []float64{1e-3, 5e-3, 25e-3, 0.1, 0.5, 1, 5, 30}
 	closeBuckets = []float64{1e-3, 1e-2, 0.1, 0.5, 1, 2, 5, 10, 30}
 	longBuckets  = []float64{0.1, 1, 10, 60, 600, 3600, 86400}
@@ -73,6 +79,12 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		sourceConnects:  f.counter("source_connects_total"),
 		sourceRefused:   f.counter("source_refused_total"),
 		removedSegments: f.counter("wal_removed_segments_total").WithLabelValues(),
+		backupSegments:  f.counter("backup_segments_total"),
+		backupPartials:  f.counter("backup_partials_total"),
+		backupBytes:     f.counter("backup_bytes_total"),
+		backupConflicts: f.counter("backup_conflicts_total"),
+		damagedObjects:  f.counter("objectstore_damaged_objects_total"),
+		storeOperation:  f.histogram("objectstore_operation_duration_seconds", storeBuckets),
 		restoreAnswers:  f.counter("restore_answers_total"),
 		httpDuration:    f.histogram("http_request_duration_seconds", httpBuckets),
 
@@ -117,6 +129,33 @@ func (i *instruments) initialise() {
 	each(i.restoreAnswers, "file", "absent", "unknown")
 	each(i.errors, "traces", "scrape")
 	each(i.logRecords, "debug", "info", "warn", "error")
+}
+
+// initialiseBackup does that for a node that has a store.
+func (i *instruments) initialiseBackup() {
+	each(i.backupSegments, uploadOutcomes...)
+	each(i.backupPartials, uploadOutcomes...)
+	each(i.backupBytes, "raw", "stored")
+	i.backupConflicts.WithLabelValues()
+	i.damagedObjects.WithLabelValues()
+	for _, name := range backup.OperationNames() {
+		for _, outcome := range backup.Outcomes() {
+			i.storeOperation.WithLabelValues(name, string(outcome))
+		}
+	}
+}
+
+// upload counts an upload; bytes only where it made an object.
+func (i *instruments) upload(outcome string, e backup.UploadEnd) {
+	uploads := i.backupSegments
+	if e.Partial {
+		uploads = i.backupPartials
+	}
+	uploads.WithLabelValues(outcome).Inc()
+	if outcome == "created" {
+		i.backupBytes.WithLabelValues("raw").Add(float64(e.Raw))
+		i.backupBytes.WithLabelValues("stored").Add(float64(e.Stored))
+	}
 }
 
 func each(v *prometheus.CounterVec, values ...string) {

@@ -14,6 +14,8 @@ var spans = []Span{
 	{"receive.session", []string{"start", "server_version"}, "", "A source was connected, and streams."},
 	{"wal.fsync", []string{"bytes", "flush"}, "", "A sync that failed or took over 100 ms; of the others one a second and timeline, by chance."},
 	{"wal.ack", []string{"bytes", "flush"}, "", "An acknowledgement that took over 100 ms; child of its sync."},
+	{"backup.segment", []string{"tli", "segment", "partial", "bytes", "stored_bytes", "created", "outcome"}, "the task.spawn of the task that uploads",
+		"An upload of a segment, whole or open (partial). One that failed or took over 10 s is always there, the others by chance."},
 	{"timeline.create", nil, "", "A timeline was created."},
 	{"timeline.set", nil, "", "A timeline's source was set."},
 	{"timeline.delete", nil, "", "A timeline was deleted."},

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"time"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/pg"
@@ -26,6 +27,14 @@ type NodeStats struct {
 	Gates []GateStats
 
 	DataDirFree, DataDirCapacity int64 // bytes; 0: not known
+
+	Store *StoreStats // nil: none is configured
+}
+
+// StoreStats is the object store as the node uses it. One that could not be opened yet has no numbers.
+type StoreStats struct {
+	backup.Stats
+	Available bool // it answered when it was last asked
 }
 
 // StageStats is one stage of a shutdown.
@@ -52,6 +61,7 @@ type TimelineStats struct {
 	TLI         pg.TLI
 
 	StartLSN, WriteLSN, FlushLSN, CommitLSN pg.LSN
+	BackupLSN, HorizonLSN                   pg.LSN
 	ReceivedBytes                           int64 // since the node opened it
 	LocalBytes, DivergedBytes               int64
 	SyncSince                               time.Time // when the sync began that runs now; zero: none does
@@ -60,6 +70,14 @@ type TimelineStats struct {
 	SourceState     string
 	LagBytes        int64
 	LagKnown        bool
+
+	// BackupLagBytes is the WAL from the backup LSN to the commit LSN; nil: not known, or no object storage.
+	BackupLagBytes *int64
+	// OldestUnbackedSince is when the oldest whole segment below the commit LSN became one that is not in object storage;
+	// zero: there is none, or, while the lag is not known either, it is not known.
+	OldestUnbackedSince time.Time
+	QueueSegments       *int64         // whole segments below the commit LSN that are not in object storage; nil: not known
+	Retained            *RetainedBytes // nil: not known
 
 	QuorumKnown    bool // the setting was read
 	Synchronous    bool
@@ -73,6 +91,13 @@ type TimelineStats struct {
 	Manager manager.Status
 	Wake    *timeline.Wake // nil: not counted
 	Gate    GateStats
+}
+
+// RetainedBytes is why WAL is on the local disk. Each byte counts once: for the first of these that keeps it.
+type RetainedBytes struct {
+	NotBackedUp int64 // it is not in object storage
+	Reader      int64 // somebody reads it
+	Configured  int64 // retain.local_bytes
 }
 
 // troubled says that somebody may be looking for this timeline.

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -76,7 +77,13 @@ func errorType(end tasks.End) string {
 	if end.Outcome == tasks.Panicked {
 		return "panic"
 	}
-	return connectOutcome(end.Err)
+	if class := connectOutcome(end.Err); class != "error" {
+		return class
+	}
+	if claimed := new(backup.ClaimedError); errors.As(end.Err, &claimed) {
+		return "claimed"
+	}
+	return storeFailure(end.Err)
 }
 
 // connectOutcome tells failures to stream apart.
@@ -98,16 +105,17 @@ func (s *scopedEvents) logTaskEnd(ctx context.Context, end tasks.End) {
 	case end.Outcome == tasks.Panicked:
 		s.log.LogAttrs(ctx, slog.LevelError, "task panicked, this is a bug", append(attrs, slog.Any("error", end.Err), stackOf(end.Err))...)
 	case end.Outcome == tasks.Failed && s.news(end.Name, end.Err.Error()):
-		s.log.LogAttrs(ctx, failureLevel(end.Err), "task failed, will be tried again", append(attrs, slog.Any("error", end.Err))...)
+		s.log.LogAttrs(ctx, failureLevel(end), "task failed, will be tried again", append(attrs, slog.Any("error", end.Err))...)
 	default:
 		s.log.LogAttrs(ctx, slog.LevelDebug, "task ended", attrs...)
 	}
 }
 
-// failureLevel: a refusal lasts until somebody acts.
-func failureLevel(err error) slog.Level {
-	if connectOutcome(err) == "error" {
-		return slog.LevelWarn
+// failureLevel: a refusal lasts until somebody acts. What is wrong with an object was said where it was found.
+func failureLevel(end tasks.End) slog.Level {
+	switch errorType(end) {
+	case "refused", "missing_wal", "claimed", "denied", "no_bucket", "not_stored":
+		return slog.LevelError
 	}
-	return slog.LevelError
+	return slog.LevelWarn
 }

@@ -120,7 +120,7 @@ func (p *process) storeConfig() keeper.StoreConfig {
 	o := p.cfg.ObjectStore
 	return keeper.StoreConfig{
 		URL: o.URL, Compression: backup.Compression(o.Compression), PartialInterval: o.PartialInterval,
-		Backup: backup.Config{Concurrency: o.Concurrency, Log: p.log},
+		Backup: backup.Config{Concurrency: o.Concurrency, Log: p.log, Events: p.tel.BackupEvents()},
 	}
 }
 

@@ -26,17 +26,21 @@ func remark(s timeline.Status) string {
 		return s.Reason
 	case s.Source.Error != "":
 		return s.Source.Error
+	case s.Backup != nil && !s.Backup.Available:
+		return withReason("object storage is not available", s.Backup.Error)
 	case len(s.Diverged) > 0:
 		return "WAL has diverged, see `show`"
 	}
 	return s.Quorum.Why
 }
 
-func lag(s timeline.Status) string {
-	if s.Source.LagBytes == nil {
+func lag(s timeline.Status) string { return bytesOrUnknown(s.Source.LagBytes) }
+
+func bytesOrUnknown(n *int64) string {
+	if n == nil {
 		return "unknown"
 	}
-	return fmt.Sprintf("%d bytes", *s.Source.LagBytes)
+	return fmt.Sprintf("%d bytes", *n)
 }
 
 // timelineFields prints one timeline, and the line that makes commits wait for the node.
@@ -53,6 +57,9 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	r.field("Durable up to", s.FlushLSN)
 	r.field("Commits up to", s.CommitLSN)
 	r.field("On disk", fmt.Sprintf("%d bytes", s.LocalBytes))
+	if s.Backup != nil {
+		backupFields(r, s, *s.Backup)
+	}
 	for _, d := range s.Diverged {
 		r.field("Diverged", fmt.Sprintf("TLI %d from %s to %s, kept in %s", d.TLI, d.From, d.To, d.Path))
 	}
@@ -67,6 +74,37 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	r.add("")
 	r.add("In the source's postgresql.conf, for commits that wait for this node:")
 	r.add(standbyNamesLine(nodeID))
+}
+
+// backupFields prints what object storage has of a timeline.
+func backupFields(r *rows, s timeline.Status, b timeline.BackupStatus) {
+	store := b.Store
+	if !b.Available {
+		store += ", not available"
+	}
+	r.field("Object storage", withReason(store, b.Error))
+	r.field("Backed up to", s.BackupLSN)
+	r.field("Not backed up", bytesOrUnknown(b.LagBytes)+queueText(b.QueueSegments))
+	r.field("Open segment", partialText(b))
+	r.field("Removable below", s.HorizonLSN)
+}
+
+func queueText(segments *int64) string {
+	if segments == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %d whole segments to upload", *segments)
+}
+
+func partialText(b timeline.BackupStatus) string {
+	p := b.Partial
+	switch {
+	case p == nil && !b.Available:
+		return "unknown"
+	case p == nil:
+		return "not backed up"
+	}
+	return fmt.Sprintf("backed up to %s of TLI %d, %s ago", p.End, p.TLI, since(p.At))
 }
 
 // standbyNamesLine is quoted twice: as a name in the list, and as a string in the file.

@@ -32,7 +32,19 @@ func (n numbers) Node() telemetry.NodeStats {
 		s.Tenants[string(api.ModeAttached)]++
 		s.Gates = append(s.Gates, gateStats("tenant", timeline.ID{Tenant: id}, g))
 	}
+	if configured, _ := k.StoreError(); configured {
+		s.Store = storeStats(k)
+	}
 	return s
+}
+
+// storeStats are those of object storage that is configured, and perhaps not open.
+func storeStats(k *keeper.Keeper) *telemetry.StoreStats {
+	store := k.Store()
+	if store == nil {
+		return &telemetry.StoreStats{}
+	}
+	return &telemetry.StoreStats{Stats: store.Stats(), Available: true}
 }
 
 // diskSpace returns the bytes that are free for us and the size of the file
@@ -72,6 +84,7 @@ func timelineStats(m *keeper.Member) telemetry.TimelineStats {
 		s.ReceivedBytes, s.LocalBytes, s.DivergedBytes, s.SyncSince = w.AppendedBytes, w.LocalBytes, w.DivergedBytes, w.SyncSince
 	}
 	fillSource(&s, m)
+	fillBackup(&s, m)
 	if op := m.Operation(); op.Name != "" {
 		s.Operation, s.OperationStep, s.OperationSince = op.Name, op.Step, op.Since
 	}
@@ -86,6 +99,16 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.QuorumRequired = m.Quorum().Required
 	if s.SourceConnected && m.Qualified() {
 		s.QuorumReady = 1
+	}
+}
+
+func fillBackup(s *telemetry.TimelineStats, m *keeper.Member) {
+	s.BackupLSN, s.HorizonLSN = m.Backup().LSN, m.Horizon()
+	if q, known := m.Queue(); known {
+		s.BackupLagBytes, s.QueueSegments, s.OldestUnbackedSince = &q.LagBytes, &q.Segments, q.Since
+	}
+	if r, known := m.Retained(); known {
+		s.Retained = &telemetry.RetainedBytes{NotBackedUp: r.NotBackedUp, Reader: r.Reader, Configured: r.Configured}
 	}
 }
 

@@ -87,7 +87,8 @@ func ready(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// fakeNode has one timeline, acme/main, which is well, and acme/odd, which is not.
+// fakeNode has acme/main, which is well, acme/odd, which is not, and acme/local, which is not listed and has no object
+// storage.
 type fakeNode struct{ api.Node }
 
 func (fakeNode) Info() api.NodeInfo {
@@ -121,10 +122,15 @@ func (fakeNode) Timelines(timeline.TenantID) ([]timeline.Status, error) {
 }
 
 func healthy() timeline.Status {
-	lag := int64(42)
+	lag, unbacked, queue := int64(42), int64(0x2B3700), int64(2)
 	return timeline.Status{
 		Tenant: "acme", Timeline: "main", State: "running", TLI: 3, FlushLSN: 0x16B3748, CommitLSN: 0x16B3700,
-		Source: timeline.SourceStatus{Conninfo: "host=h password=s3cret", State: "connected", Connected: true, Since: time.Now().Add(-time.Hour), LagBytes: &lag},
+		Source:    timeline.SourceStatus{Conninfo: "host=h password=s3cret", State: "connected", Connected: true, Since: time.Now().Add(-time.Hour), LagBytes: &lag},
+		BackupLSN: 0x1400000, HorizonLSN: 0x1200000,
+		Backup: &timeline.BackupStatus{
+			Store: "s3://wal", Available: true, LagBytes: &unbacked, QueueSegments: &queue,
+			Partial: &timeline.PartialStatus{TLI: 3, End: 0x16B3700, At: time.Now().Add(-5 * time.Minute)},
+		},
 		Quorum: timeline.QuorumStatus{K: 1, N: 1, Names: []string{"1a"}, Text: `"1a"`, Synchronous: true, Qualified: true},
 		Tasks:  []timeline.TaskStatus{{Name: "receive", State: "running", Reason: "source_set", Restarts: 2, LastError: "old"}},
 	}
@@ -136,6 +142,8 @@ func odd() timeline.Status {
 	s.Source.State, s.Source.Error = "refused", "the source is\nbehind"
 	s.Quorum.Synchronous, s.Quorum.Why = false, "synchronous_standby_names is empty"
 	s.Seal = &timeline.SealStatus{TLI: 3, End: 0x16B3748}
+	s.Backup = &timeline.BackupStatus{Store: "s3://wal", Error: "the object store\nrefuses the credentials"}
+	s.BackupLSN, s.HorizonLSN = 0, 0
 	s.Diverged = []timeline.DivergedStatus{{TLI: 2, From: 1, To: 2, Path: "wal/diverged/x"}}
 	return s
 }
@@ -146,6 +154,10 @@ func (fakeNode) Timeline(id timeline.ID) (timeline.Status, error) {
 		return healthy(), nil
 	case "odd":
 		return odd(), nil
+	case "local":
+		s := healthy()
+		s.Timeline, s.Backup = "local", nil
+		return s, nil
 	}
 	return timeline.Status{}, api.Errorf(api.KindNotFound, "there is no timeline %s", id)
 }
@@ -195,6 +207,29 @@ func (fakeNode) Gates() []api.ClosingGate {
 		Gate: "timeline", Tenant: "acme", Timeline: "old", Since: time.Now().Add(-time.Minute),
 		Holders: []timeline.GateHolder{{Name: "wal_download", Since: time.Now().Add(-time.Hour), TraceID: "abc"}},
 	}}
+}
+
+// TestRemarkIsWhatIsWrongFirst mends one thing after the other.
+func TestRemarkIsWhatIsWrongFirst(t *testing.T) {
+	s := odd()
+	s.Reason = "the log is damaged"
+	for _, step := range []struct {
+		want string
+		mend func()
+	}{
+		{"the log is damaged", func() { s.Reason = "" }},
+		{"the source is\nbehind", func() { s.Source.Error = "" }},
+		{"object storage is not available: the object store\nrefuses the credentials", func() { s.Backup.Error = "" }},
+		{"object storage is not available", func() { s.Backup.Available = true }},
+		{"WAL has diverged, see `show`", func() { s.Diverged = nil }},
+		{"synchronous_standby_names is empty", func() { s.Quorum.Why = "" }},
+		{"", func() {}},
+	} {
+		if got := remark(s); got != step.want {
+			t.Errorf("got %q, want %q", got, step.want)
+		}
+		step.mend()
+	}
 }
 
 func TestErrorsEndWithTheirCode(t *testing.T) {

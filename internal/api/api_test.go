@@ -236,7 +236,7 @@ func TestStatusHasNoNullLists(t *testing.T) {
 	url, _ := serve(t, &fakeNode{timelines: make([]timeline.Status, 1)}, api.Config{})
 	for _, path := range []string{main, "/v1/tenants/acme/timelines", "/v1/gates", "/v1/tenants", "/v1/node", main + "/check"} {
 		got := ask(t, "GET", url+path, "")
-		for _, absent := range []string{`"seal":null`, `"operation":null`, `"offloader":null`, `"lag_bytes":null`} {
+		for _, absent := range []string{`"seal":null`, `"backup":null`, `"operation":null`, `"offloader":null`, `"lag_bytes":null`} {
 			got.body = strings.ReplaceAll(got.body, absent, "")
 		}
 		if strings.Contains(got.body, "null") {
@@ -253,6 +253,7 @@ func TestStatusHasTheContractsFields(t *testing.T) {
 		Seal: &timeline.SealStatus{}, Operation: &timeline.OperationStatus{}, Offloader: &timeline.OffloaderStatus{},
 		Tasks: []timeline.TaskStatus{{Since: now}}, Gate: timeline.GateStatus{Holders: []timeline.GateHolder{{}}},
 		Manager: timeline.ManagerStatus{PhaseSince: now}, Source: timeline.SourceStatus{LagBytes: &lag}, Quorum: timeline.QuorumStatus{ReadAt: now},
+		Backup: &timeline.BackupStatus{Partial: &timeline.PartialStatus{}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +265,7 @@ func TestStatusHasTheContractsFields(t *testing.T) {
 	for _, path := range strings.Fields(`tenant timeline incarnation state reason active system_identifier tli seal.tli seal.end
 		quorum.k quorum.n quorum.names quorum.read_at quorum.synchronous quorum.qualified quorum.joining diverged
 		start_lsn write_lsn flush_lsn commit_lsn backup_lsn horizon_lsn
+		backup.store backup.available backup.error backup.lag_bytes backup.partial.tli backup.partial.end backup.partial.at backup.queue_segments
 		source.connected source.state source.error source.lag_bytes operation.name operation.step operation.since
 		offloader.node offloader.since offloader.reason
 		tasks.0.name tasks.0.state tasks.0.reason tasks.0.since tasks.0.restarts tasks.0.last_error

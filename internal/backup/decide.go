@@ -34,7 +34,7 @@ func (t *Timeline) DecideSeal(ctx context.Context, proposal Seal) (Seal, error) 
 	if err != nil {
 		return Seal{}, fmt.Errorf("decide the end of TLI %d: %w", proposal.TLI, err)
 	}
-	return t.decodeSeal(key, decided)
+	return t.decodeSeal(ctx, key, decided)
 }
 
 // Seal returns the seal of a TLI; fs.ErrNotExist if there is none.
@@ -44,13 +44,13 @@ func (t *Timeline) Seal(ctx context.Context, tli pg.TLI) (Seal, error) {
 	if err != nil {
 		return Seal{}, err
 	}
-	return t.decodeSeal(key, raw)
+	return t.decodeSeal(ctx, key, raw)
 }
 
-func (t *Timeline) decodeSeal(key string, raw []byte) (Seal, error) {
+func (t *Timeline) decodeSeal(ctx context.Context, key string, raw []byte) (Seal, error) {
 	var s Seal
 	if err := json.Unmarshal(raw, &s); err != nil || tliKey(sealDir, s.TLI) != key || s.End == 0 {
-		return Seal{}, t.quarantine(key, "it is no seal of that TLI")
+		return Seal{}, t.quarantine(ctx, key, "it is no seal of that TLI")
 	}
 	t.sound(key)
 	return s, nil
@@ -142,7 +142,7 @@ func (t *Timeline) Claim(ctx context.Context, c Claim) error {
 	if err != nil {
 		return fmt.Errorf("claim TLI %d: %w", c.TLI, err)
 	}
-	theirs, err := t.decodeClaim(key, there)
+	theirs, err := t.decodeClaim(ctx, key, there)
 	if err == nil && !theirs.equal(c) {
 		return &ClaimedError{Ours: c, Theirs: theirs}
 	}
@@ -156,16 +156,16 @@ func (t *Timeline) ClaimOf(ctx context.Context, tli pg.TLI) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	return t.decodeClaim(key, raw)
+	return t.decodeClaim(ctx, key, raw)
 }
 
-func (t *Timeline) decodeClaim(key string, raw []byte) (Claim, error) {
+func (t *Timeline) decodeClaim(ctx context.Context, key string, raw []byte) (Claim, error) {
 	var c Claim
 	if err := json.Unmarshal(raw, &c); err != nil || tliKey(claimDir, c.TLI) != key {
-		return Claim{}, t.quarantine(key, "it is no claim of that TLI")
+		return Claim{}, t.quarantine(ctx, key, "it is no claim of that TLI")
 	}
 	if _, err := pg.ParseHistory(c.TLI, c.History); err != nil {
-		return Claim{}, t.quarantine(key, err.Error())
+		return Claim{}, t.quarantine(ctx, key, err.Error())
 	}
 	t.sound(key)
 	return c, nil

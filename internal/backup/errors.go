@@ -52,7 +52,7 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("object %s is damaged: %s", e.Key, e.Reason)
 }
 
-// Outcome is how an operation on the store ended, in a word. The list is closed.
+// Outcome is how an operation on the store ended, in a word. Outcomes lists them.
 type Outcome string
 
 // The outcomes of operations.
@@ -65,6 +65,9 @@ const (
 	Cancelled Outcome = "cancelled"
 	Failed    Outcome = "error"
 )
+
+// Outcomes lists all of them.
+func Outcomes() []Outcome { return []Outcome{OK, NotFound, Exists, Denied, Cut, Cancelled, Failed} }
 
 // errExists is the refusal of a conditional write.
 var errExists = errors.New("it is there already")

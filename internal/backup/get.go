@@ -88,7 +88,7 @@ func (t *Timeline) fetch(ctx context.Context, key string, x extent) (*Segment, e
 	}
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
-		return nil, t.quarantine(key, damaged.Reason)
+		return nil, t.quarantine(ctx, key, damaged.Reason)
 	}
 	return nil, err
 }
@@ -184,7 +184,7 @@ func (t *Timeline) PutHistory(ctx context.Context, tli pg.TLI, raw []byte) error
 		return err
 	}
 	conflict := &ConflictError{Key: key, Ours: fmt.Sprintf("%q", raw), Theirs: fmt.Sprintf("%q", there)}
-	t.store.cfg.Events.conflict(conflict)
+	t.store.cfg.Events.conflict(ctx, conflict)
 	return conflict
 }
 
@@ -200,7 +200,7 @@ func (t *Timeline) History(ctx context.Context, tli pg.TLI) ([]byte, error) {
 		return nil, err
 	}
 	if _, err := pg.ParseHistory(tli, raw); err != nil {
-		return nil, t.quarantine(key, err.Error())
+		return nil, t.quarantine(ctx, key, err.Error())
 	}
 	t.sound(key)
 	return raw, nil

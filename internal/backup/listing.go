@@ -139,7 +139,7 @@ func (t *Timeline) has(ctx context.Context, tli pg.TLI, n pg.SegNo) (bool, error
 	_, err = t.readLabel(ctx, key, t.whole(tli, n), a)
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
-		_ = t.quarantine(key, damaged.Reason) // told, and kept there
+		_ = t.quarantine(ctx, key, damaged.Reason) // told, and kept there
 		return false, nil
 	}
 	return err == nil, err

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Names of operations; the list is closed.
+// Names of operations; OperationNames lists them.
 const (
 	opGet    = "get"
 	opHead   = "head"
@@ -15,6 +15,9 @@ const (
 	opList   = "list"
 	opDelete = "delete"
 )
+
+// OperationNames lists the names of all operations.
+func OperationNames() []string { return []string{opGet, opHead, opPut, opList, opDelete} }
 
 // do runs one operation within its own time: the cloud libraries have none, and a server that takes a request and never
 // answers it would hold an upload for ever. The time is the configured one, and what sizeBytes may take beside it.
@@ -25,7 +28,7 @@ func (s *Store) do(ctx context.Context, name, key string, sizeBytes int64, body 
 	begin := time.Now()
 	defer s.pending.add(begin)()
 	outcome, err := classify(ctx, body(within))
-	s.cfg.Events.operation(Operation{Name: name, Outcome: outcome, Duration: time.Since(begin)})
+	s.cfg.Events.operation(ctx, Operation{Name: name, Outcome: outcome, Duration: time.Since(begin)})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", name, key, err)
 	}

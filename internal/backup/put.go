@@ -36,21 +36,25 @@ func (t *Timeline) PutSegment(ctx context.Context, tli pg.TLI, n pg.SegNo, src i
 
 // put stores a segment under a key, and tells about it.
 func (t *Timeline) put(ctx context.Context, key string, x extent, src io.ReaderAt) (Upload, error) {
-	begin := time.Now()
+	begin, events := time.Now(), &t.store.cfg.Events
+	partial := x.end < t.layout.size.Start(x.segNo+1)
+	ctx = events.uploadStarted(ctx, UploadStart{TLI: x.tli, SegNo: x.segNo, Partial: partial, Raw: x.bytes()})
 	stored, created, err := t.putIfAbsent(ctx, key, x, src)
-	var conflict *ConflictError
-	if errors.As(err, &conflict) {
-		t.store.cfg.Events.conflict(conflict)
+	u := Upload{
+		TLI: x.tli, SegNo: x.segNo, Partial: partial, Created: created,
+		Raw: x.bytes(), Stored: stored, Duration: time.Since(begin),
 	}
+	var conflict *ConflictError
+	switch {
+	case err == nil:
+		t.sound(key)
+	case errors.As(err, &conflict):
+		events.conflict(ctx, conflict)
+	}
+	events.uploadEnded(ctx, UploadEnd{Upload: u, Err: err})
 	if err != nil {
 		return Upload{}, err
 	}
-	t.sound(key)
-	u := Upload{
-		TLI: x.tli, SegNo: x.segNo, Partial: x.end < t.layout.size.Start(x.segNo+1), Created: created,
-		Raw: x.bytes(), Stored: stored, Duration: time.Since(begin),
-	}
-	t.store.cfg.Events.uploaded(u)
 	return u, nil
 }
 

@@ -145,7 +145,7 @@ func crashAfter(t *testing.T, p place, node string, n int) (context.Context, *ba
 	t.Cleanup(func() { cancel(nil) })
 	s := p.node(t, backup.Config{Node: node})
 	done := 0
-	s.SetEvents(backup.Events{Operation: func(backup.Operation) {
+	s.SetEvents(backup.Events{Operation: func(context.Context, backup.Operation) {
 		if done++; done == n {
 			cancel(errCrash)
 		}

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -36,7 +37,7 @@ func TestBytesComeBack(t *testing.T) {
 func TestNothingIsOverwritten(t *testing.T) {
 	withEach(t, func(t *testing.T, s *backup.Store, tl *backup.Timeline) {
 		var told []*backup.ConflictError
-		s.SetEvents(backup.Events{Conflict: func(c *backup.ConflictError) { told = append(told, c) }})
+		s.SetEvents(backup.Events{Conflict: func(_ context.Context, c *backup.ConflictError) { told = append(told, c) }})
 		put(t, tl, 1, 7)
 		_, err := tl.PutSegment(t.Context(), 1, 7, source(segment(8)))
 		var conflict *backup.ConflictError

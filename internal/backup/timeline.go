@@ -32,13 +32,16 @@ func (s *Store) Timeline(tenant, timeline string, id Identity) *Timeline {
 func (t *Timeline) Identity() Identity { return t.identity }
 
 // quarantine remembers that an object is not what it should be: it is no longer counted as there. It stays in the store,
-// for people.
-func (t *Timeline) quarantine(key, reason string) *DamagedError {
+// for people, who are told once: it is found again whenever somebody wants it.
+func (t *Timeline) quarantine(ctx context.Context, key, reason string) *DamagedError {
 	d := &DamagedError{Key: t.prefix + key, Reason: reason}
 	t.mu.Lock()
+	_, known := t.damaged[key]
 	t.damaged[key] = d
 	t.mu.Unlock()
-	t.store.cfg.Events.damaged(d)
+	if !known {
+		t.store.cfg.Events.damaged(ctx, d)
+	}
 	return d
 }
 

@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -84,7 +85,7 @@ func TestFaultsLoseNothing(t *testing.T) {
 func TestHangingUploadIsCutAndRepeated(t *testing.T) {
 	p, s, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})
 	retries := make(chan backup.Retry, 100)
-	s.SetEvents(backup.Events{Retried: func(r backup.Retry) { retries <- r }})
+	s.SetEvents(backup.Events{Retried: func(_ context.Context, r backup.Retry) { retries <- r }})
 	p.Fail(rig.Times(1, rig.On(http.MethodPut, "000000010000000000000007", rig.Stalled)))
 	caughtUp(t, tl, backup.Range{TLI: 1, From: 5, To: 9})
 	close(retries)

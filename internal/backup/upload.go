@@ -136,7 +136,7 @@ func (r *run) upload(ctx context.Context, n pg.SegNo) error {
 		if attempt == maxAttempts || !errors.Is(err, ErrCut) {
 			return err
 		}
-		r.uploader.timeline.store.cfg.Events.retried(Retry{TLI: r.TLI, SegNo: n, Attempt: attempt, Err: err})
+		r.uploader.timeline.store.cfg.Events.retried(ctx, Retry{TLI: r.TLI, SegNo: n, Attempt: attempt, Err: err})
 	}
 }
 

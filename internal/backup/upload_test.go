@@ -98,7 +98,7 @@ func TestTwoNodesUploadTheSame(t *testing.T) {
 		var wg sync.WaitGroup
 		var first *backup.Timeline
 		for _, node := range []string{"a", "b"} {
-			s := p.node(t, backup.Config{Node: node, Events: backup.Events{Uploaded: func(u backup.Upload) {
+			s := p.node(t, backup.Config{Node: node, Events: backup.Events{UploadEnded: func(_ context.Context, u backup.UploadEnd) {
 				if u.Created {
 					created.Add(1)
 				} else {

@@ -335,6 +335,11 @@ func (k *Keeper) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) 
 		return timeline.SealResult{}, err
 	}
 	defer pass.Leave()
+	if k.depot != nil && m.HoldsNothing() {
+		if err := m.meetEmpty(ctx); err != nil {
+			return timeline.SealResult{}, err
+		}
+	}
 	return m.Seal(ctx, acceptDataLoss)
 }
 

@@ -123,6 +123,7 @@ func (m *Member) Status() timeline.Status {
 		s.Operation = &timeline.OperationStatus{Name: op.Name, Step: op.Step, Since: op.Since}
 	}
 	m.fillPositions(&s)
+	s.Backup = m.backupStatus()
 	m.fillManager(&s)
 	return s
 }
@@ -135,6 +136,7 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	w := l.Stats()
 	s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
 	s.StartLSN, s.LocalBytes = m.Control().Start.LSN, w.LocalBytes
+	s.BackupLSN, s.HorizonLSN = m.Backup().LSN, m.Horizon()
 	if seal := m.Held().Seal; seal != nil {
 		s.Seal = &timeline.SealStatus{TLI: seal.TLI, End: seal.End}
 	}

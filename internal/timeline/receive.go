@@ -159,6 +159,7 @@ func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
 		return err
 	}
 	t.log.Store(l)
+	t.wake.Ring(ReasonTLIChanged)
 	return nil
 }
 

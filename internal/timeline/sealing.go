@@ -24,7 +24,11 @@ type SealResult struct {
 // the error says which server to promote instead, unless acceptDataLoss.
 func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, error) {
 	l := t.Log()
-	if l == nil {
+	if t.HoldsNothing() {
+		// A node with a new disk, which knows from object storage what was decided.
+		if seal, ok := t.Control().SealOf(t.Held().Position.TLI); ok {
+			return SealResult{Seal: seal, Warning: t.Control().sealWarning(seal)}, nil
+		}
 		return SealResult{}, ErrEmpty
 	}
 	end, err := t.replaceReceiver(ctx)

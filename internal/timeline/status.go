@@ -37,6 +37,7 @@ type Status struct {
 	HorizonLSN pg.LSN `json:"horizon_lsn"`
 	LocalBytes int64  `json:"local_bytes"` // disk space of its WAL on this node
 
+	Backup    *BackupStatus    `json:"backup"` // null without object storage
 	Source    SourceStatus     `json:"source"`
 	Operation *OperationStatus `json:"operation"`
 	Offloader *OffloaderStatus `json:"offloader"`
@@ -87,6 +88,24 @@ type SourceStatus struct {
 	Since     time.Time `json:"since,omitzero"`
 	Error     string    `json:"error"`
 	LagBytes  *int64    `json:"lag_bytes"` // source's end less the flush LSN; null while not known
+}
+
+// A BackupStatus is what object storage has of the timeline beside the whole segments up to BackupLSN, and whether it can
+// be reached.
+type BackupStatus struct {
+	Store         string         `json:"store"`          // its URL, without credentials
+	Available     bool           `json:"available"`      // it answered when it was last asked
+	Error         string         `json:"error"`          // why it is not available, or the last upload failed
+	LagBytes      *int64         `json:"lag_bytes"`      // commit LSN less the backup LSN; null while not known
+	Partial       *PartialStatus `json:"partial"`        // null while it has none, or that is not known
+	QueueSegments *int64         `json:"queue_segments"` // whole segments that wait for their upload; null while not known
+}
+
+// A PartialStatus is the newest open segment in object storage.
+type PartialStatus struct {
+	TLI pg.TLI    `json:"tli"`
+	End pg.LSN    `json:"end"`
+	At  time.Time `json:"at"` // when it was uploaded
 }
 
 // An OperationStatus is a lifecycle operation under way: create, delete, seal, ...

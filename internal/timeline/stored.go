@@ -86,6 +86,9 @@ func (c *Control) meet(m Meeting) {
 	if c.Stored == nil {
 		c.Stored = &Stored{StoreID: m.StoreID, Compression: m.Compression, Backup: m.Backup}
 		c.Incarnation, c.SystemID, c.SegmentSize = m.Incarnation, m.SystemID, m.SegmentSize
+		if m.Backup.LSN == 0 {
+			c.Stored.Backup = c.Start // nothing is there; what is held begins here
+		}
 	}
 	if m.Newest.TLI > c.Stored.Newest.TLI {
 		c.Stored.Newest = m.Newest

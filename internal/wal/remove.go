@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -12,6 +13,14 @@ func (l *Log) Segments() []SegmentInfo {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return sorted(l.files, func(SegmentInfo) bool { return true })
+}
+
+// WholeSince returns since when a segment is whole; false if it is not, or not held.
+func (l *Log) WholeSince(tli pg.TLI, n pg.SegNo) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	info, found := l.files[segmentID{tli, n}]
+	return info.Whole, found && !info.Partial
 }
 
 // Remove removes segments, of any TLI, that lie below an LSN of the newest TLI's history as a whole, and returns how many and

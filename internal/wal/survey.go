@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -37,6 +38,7 @@ type SegmentInfo struct {
 	SegNo     pg.SegNo
 	Partial   bool // not complete, or of a TLI that ended in it
 	SizeBytes int64
+	Whole     time.Time // since when the segment is; of one that an earlier process wrote, when its file was last written to
 }
 
 func (s SegmentInfo) id() segmentID { return segmentID{s.TLI, s.SegNo} }
@@ -91,7 +93,7 @@ func (d disk) sort(s *survey, i fs.FileInfo) {
 		s.foreign = append(s.foreign, name)
 		return
 	}
-	s.segments[id] = SegmentInfo{Name: name, TLI: tli, SegNo: n, Partial: partial, SizeBytes: i.Size()}
+	s.segments[id] = SegmentInfo{Name: name, TLI: tli, SegNo: n, Partial: partial, SizeBytes: i.Size(), Whole: i.ModTime()}
 }
 
 // newest returns the highest TLI that the directory or the control file knows; zero: none.

@@ -79,7 +79,7 @@ func (l *Log) complete(t *tip, s *segment) error {
 	l.mu.Lock()
 	l.full = l.full[1:]
 	info := l.files[s.id]
-	info.Name, info.Partial = l.name(s.id), false
+	info.Name, info.Partial, info.Whole = l.name(s.id), false, time.Now()
 	l.files[s.id] = info
 	l.mu.Unlock()
 	l.counters.completed.Add(1)

@@ -1,0 +1,477 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/timeline"
+)
+
+// Tests with object storage in a directory, and WAL that no server has sent. Those with a server are in storeserver_test.go.
+
+// objects is a directory for object storage.
+func objects(t *testing.T) string { return filepath.Join(t.TempDir(), "objects") }
+
+// with lets a node back up there.
+func with(dir string) func(*Config) {
+	return func(c *Config) {
+		c.Store = StoreConfig{URL: "file://" + dir, PartialInterval: 50 * time.Millisecond, Backup: backup.Config{Timeout: 5 * time.Second}}
+	}
+}
+
+func onNode(id string) func(*Config) { return func(c *Config) { c.NodeID = id } }
+
+// look opens what is in object storage, as nobody.
+func look(t *testing.T, dir string) (*backup.Store, backup.Identity) {
+	t.Helper()
+	s, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "test", ReadOnly: true})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close()) })
+	id, err := s.Find(t.Context(), "acme", "main")
+	must(t, err)
+	return s, id
+}
+
+func backedUp(t *testing.T, m *Member, whole, partial pg.LSN) {
+	t.Helper()
+	waitUntil(t, 20*time.Second, "backed up", func() bool { b := m.Backup(); return b.LSN >= whole && b.Partial.LSN >= partial })
+}
+
+func TestSegmentsAreBackedUpAndTheOpenOneToo(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 3*mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+3*mib, w.End())
+	store, id := look(t, dir)
+	tl := store.Timeline("acme", "main", id)
+	for n := pg.SegNo(1); n <= 4; n++ {
+		s, err := tl.OpenSegment(t.Context(), 1, n)
+		must(t, err)
+		b := make([]byte, min(mib, s.End()-seg.Start(n)))
+		_, err = s.ReadAt(b, 0)
+		must(t, err)
+		must(t, s.Close())
+		if from := seg.Start(n) - start; string(b) != string(w.Bytes()[from:int(from)+len(b)]) {
+			t.Errorf("segment %d differs", n)
+		}
+	}
+	if got := id.Incarnation; got != string(m.Control().Incarnation) {
+		t.Errorf("incarnation %s", got)
+	}
+}
+
+// TestPartialGoesWhenItsSegmentIsWhole: nothing superfluous stays.
+func TestPartialGoesWhenItsSegmentIsWhole(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + mib + 20_000)
+	receive(t, m, w, start+mib/2)
+	backedUp(t, m, start, start+mib/4)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+mib, w.End()-2000)
+	store, id := look(t, dir)
+	waitUntil(t, 20*time.Second, "one copy is left, of the open segment", func() bool {
+		all, err := store.Timeline("acme", "main", id).Partials(t.Context())
+		must(t, err)
+		return len(all) == 1 && all[0].SegNo == 2
+	})
+}
+
+// TestLocalWALGoesOnceItIsBackedUp (R1): by what the control file knows.
+func TestLocalWALGoesOnceItIsBackedUp(t *testing.T) {
+	dir := objects(t)
+	h := newHome(t)
+	k := h.start(t, with(dir), func(c *Config) { c.Retain = mib })
+	m := create(t, k, main1)
+	w := source(start + 6*mib + 1000)
+	receive(t, m, w, w.End())
+	waitUntil(t, 20*time.Second, "the oldest went", func() bool {
+		s := m.Log().Segments()
+		return s[0].SegNo >= 5
+	})
+	if s := m.Log().Segments()[0]; seg.Start(s.SegNo) > m.Control().Stored.Backup.LSN {
+		t.Errorf("segment %d went, and the control file knows of %s", s.SegNo-1, m.Control().Stored.Backup)
+	}
+	if s := m.Log().Segments()[0]; s.SegNo > 6 {
+		t.Errorf("of the configured 1 MiB less is left: it begins with segment %d", s.SegNo)
+	}
+	h.crash(k)
+	m = member(t, h.start(t, with(dir)), main1)
+	if st := state(m); st != timeline.StateRunning {
+		t.Errorf("state %s", st)
+	}
+}
+
+func TestNothingGoesWhileObjectStorageIsAway(t *testing.T) {
+	dir := objects(t)
+	must(t, os.WriteFile(dir, nil, 0o600)) // where the directory should be
+	h := newHome(t)
+	k := h.start(t, with(dir), func(c *Config) { c.Retain = mib })
+	m := create(t, k, main1)
+	w := source(start + 4*mib + 1000)
+	receive(t, m, w, w.End())
+	waitUntil(t, 20*time.Second, "the task has failed twice", func() bool { return backupStatus(m).Restarts > 1 })
+	if s := m.Log().Segments(); s[0].SegNo != 1 {
+		t.Errorf("it begins with segment %d", s[0].SegNo)
+	}
+	if s := backupStatus(m); s.LastError == "" {
+		t.Errorf("task: %+v", s)
+	}
+	must(t, os.Remove(dir))
+	backedUp(t, m, start+4*mib, w.End())
+}
+
+func backupStatus(m *Member) timeline.TaskStatus {
+	for _, s := range m.Status().Tasks {
+		if s.Name == "backup" {
+			return s
+		}
+	}
+	return timeline.TaskStatus{}
+}
+
+// TestDrain: everything is in object storage, and the disk may go (P1).
+func TestDrain(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir), func(c *Config) { c.Store.PartialInterval = time.Hour })
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	must(t, k.Drain(t.Context()))
+	stop(t, k)
+	store, id := look(t, dir)
+	tl := store.Timeline("acme", "main", id)
+	p, err := tl.NewestPartial(t.Context(), 1, 3)
+	must(t, err)
+	if p.End != w.End() {
+		t.Errorf("the open segment reaches %s of %s", p.End, w.End())
+	}
+}
+
+func TestDrainEndsWithItsContext(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	must(t, os.MkdirAll(filepath.Join(dir, "acme"), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "acme", "main"), nil, 0o600)) // nothing can be put there
+	receive(t, m, w, w.End())
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := k.Drain(ctx); err == nil || !strings.Contains(err.Error(), "acme/main is not drained") {
+		t.Errorf("drained: %v", err)
+	}
+}
+
+// TestEmptyDiskTakesOverWhatWasDecided (F13, F14): the same life, the seal, and how far object storage reaches.
+func TestEmptyDiskTakesOverWhatWasDecided(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	setQuorum(t, m, "a")
+	sealed, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	must(t, k.Drain(t.Context()))
+	life := m.Control().Incarnation
+	stop(t, k)
+
+	k = newHome(t).start(t, with(dir))
+	m = create(t, k, main1)
+	again, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	if again.End != sealed.End || again.TLI != 1 {
+		t.Errorf("sealed again: %+v, before: %+v", again, sealed)
+	}
+	c := m.Control()
+	if c.Incarnation != life || c.SystemID != systemID || c.SegmentSize != seg || c.Stored == nil || c.Stored.Backup.LSN != start+2*mib {
+		t.Errorf("taken over: %+v, %+v", c, c.Stored)
+	}
+	held := (&sink{Member: m}).Held()
+	if held.Seal == nil || held.Seal.End != sealed.End || held.Position != (pg.Position{TLI: 1}) || held.Stored.LSN != start+2*mib {
+		t.Errorf("a source is judged by %+v", held)
+	}
+}
+
+// TestSealIsDecidedInObjectStorage: what is promised stays promised while that is away.
+func TestSealIsDecidedInObjectStorage(t *testing.T) {
+	dir := objects(t)
+	h := newHome(t)
+	k := h.start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 100_000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start, w.End())
+	away := dir + ".away"
+	must(t, os.Rename(dir, away))
+	undecided := new(timeline.UndecidedError)
+	if _, err := k.Seal(t.Context(), main1, false); !errors.As(err, &undecided) {
+		t.Fatalf("sealed: %v", err)
+	}
+	h.crash(k)
+	k = h.start(t, with(dir))
+	m = member(t, k, main1)
+	if held := (&sink{Member: m}).Held(); held.Seal == nil || held.Seal.End != 0 {
+		t.Errorf("promised, and after a crash: %+v", held.Seal)
+	}
+	stop(t, k)
+	must(t, os.RemoveAll(dir)) // the node has made a new store there
+	must(t, os.Rename(away, dir))
+	k = h.start(t, with(dir))
+	sealed, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	store, id := look(t, dir)
+	if s, err := store.Timeline("acme", "main", id).Seal(t.Context(), 1); err != nil || s.End != sealed.End {
+		t.Errorf("decided: %+v, %v", s, err)
+	}
+}
+
+// TestSealDecidedAloneIsDelivered: an operator who insists does not wait for object storage, which hears of it later.
+func TestSealDecidedAloneIsDelivered(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 100_000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start, w.End())
+	must(t, os.Rename(dir, dir+".away"))
+	sealed, err := k.Seal(t.Context(), main1, true)
+	must(t, err)
+	if !sealed.Undelivered || sealed.Warning == "" {
+		t.Errorf("sealed: %+v", sealed)
+	}
+	must(t, os.Rename(dir+".away", dir))
+	waitUntil(t, 40*time.Second, "delivered", func() bool { s, _ := m.Control().SealOf(1); return !s.Undelivered })
+	store, id := look(t, dir)
+	if s, err := store.Timeline("acme", "main", id).Seal(t.Context(), 1); err != nil || s.End != sealed.End {
+		t.Errorf("decided: %+v, %v", s, err)
+	}
+}
+
+// TestTwoNodesCreateOneTimeline (O1): one life.
+func TestTwoNodesCreateOneTimeline(t *testing.T) {
+	dir := objects(t)
+	lives := make([]timeline.Incarnation, 4)
+	var all sync.WaitGroup
+	for i := range lives {
+		k := newHome(t).start(t, with(dir), onNode(string(rune('a'+i))))
+		m := create(t, k, main1)
+		all.Go(func() {
+			for err := errMetOther; errors.Is(err, errMetOther); {
+				if err = m.meet(t.Context()); err == nil {
+					err = (&sink{Member: m}).decide(t.Context(), replication.Source{SystemID: systemID, SegmentSize: seg})
+				}
+				if err != nil && !errors.Is(err, errMetOther) {
+					t.Error(err)
+				}
+			}
+			lives[i] = m.Control().Incarnation
+		})
+	}
+	all.Wait()
+	if len(slices.Compact(lives)) != 1 || lives[0] == "" {
+		t.Errorf("lives %s", lives)
+	}
+}
+
+// TestDeletedTimelineIsNotBroughtBackByTheFile (O3), and is by an operator: as another life, of which nothing is old (D7).
+func TestDeletedTimelineIsNotBroughtBackByTheFile(t *testing.T) {
+	dir := objects(t)
+	inFile := func(c *Config) { c.Timelines = []TimelineConfig{{ID: main1, Source: ""}} }
+	k := newHome(t).start(t, with(dir), inFile)
+	m := member(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+2*mib, w.End())
+	first := m.Control().Incarnation
+	must(t, k.DeleteTimeline(t.Context(), main1, false))
+	stop(t, k)
+	if left := filesBelow(t, filepath.Join(dir, "acme", "main", string(first))); len(left) != 1 || left[0] != "deleted" {
+		t.Errorf("left in object storage: %q", left)
+	}
+
+	k = newHome(t).start(t, with(dir), inFile)
+	if _, err := k.Member(main1); !errors.Is(err, ErrNoTimeline) && !errors.Is(err, ErrNoTenant) {
+		t.Fatalf("the file brought it back: %v", err)
+	}
+	m = create(t, k, main1)
+	other := source(start + mib + 5000)
+	receive(t, m, other, other.End())
+	backedUp(t, m, start+mib, other.End())
+	if again := m.Control().Incarnation; again == first {
+		t.Errorf("the same life: %s", again)
+	}
+	if _, id := look(t, dir); id.Incarnation != string(m.Control().Incarnation) {
+		t.Errorf("object storage has %s", id.Incarnation)
+	}
+}
+
+// TestDeletionKeepsObjects, if that was asked for.
+func TestDeletionKeepsObjects(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+mib, w.End())
+	life := string(m.Control().Incarnation)
+	must(t, k.DeleteTimeline(t.Context(), main1, true))
+	if left := filesBelow(t, filepath.Join(dir, "acme", "main", life)); len(left) < 3 {
+		t.Errorf("left in object storage: %q", left)
+	}
+}
+
+// TestDeletionOfObjectsGoesOnAfterACrash (D3, D6): object storage was away, and the node was killed.
+func TestDeletionOfObjectsGoesOnAfterACrash(t *testing.T) {
+	dir := objects(t)
+	h := newHome(t)
+	k := h.start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+mib, w.End())
+	life := string(m.Control().Incarnation)
+	must(t, os.Rename(dir, dir+".away"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := k.DeleteTimeline(ctx, main1, false); err == nil {
+		t.Fatal("deleted, and nobody knows what object storage has")
+	}
+	if op := m.Operation(); op.Name != opDelete || op.Step != "objects" {
+		t.Errorf("operation: %+v", op)
+	}
+	h.crash(k)
+	must(t, os.Rename(dir+".away", dir))
+	k = h.start(t, with(dir))
+	waitUntil(t, 20*time.Second, "deleted", func() bool { _, err := k.Member(main1); return err != nil })
+	if left := filesBelow(t, filepath.Join(dir, "acme", "main", life)); len(left) != 1 {
+		t.Errorf("left in object storage: %q", left)
+	}
+}
+
+func filesBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			rel, _ := filepath.Rel(dir, path)
+			all = append(all, rel)
+		}
+		return err
+	})
+	must(t, err)
+	return all
+}
+
+func TestTrim(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 4*mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+4*mib, w.End())
+	for _, bad := range []string{"nonsense", "000000010000000000000009", "00000002.history"} {
+		if _, err := k.Trim(t.Context(), main1, bad); !errors.Is(err, ErrBadSegment) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	res, err := k.Trim(t.Context(), main1, "000000010000000000000003.00000028.backup")
+	must(t, err)
+	if res.Segments != 2 || res.Bytes == 0 || res.Before != 3*mib {
+		t.Errorf("trimmed: %+v", res)
+	}
+	store, id := look(t, dir)
+	l, err := store.Timeline("acme", "main", id).List(t.Context())
+	must(t, err)
+	if len(l.Segments) != 2 || l.Segments[0].SegNo != 3 {
+		t.Errorf("left: %+v", l.Segments)
+	}
+	if _, err := newHome(t).start(t).Trim(t.Context(), main1, "x"); !errors.Is(err, ErrNoTenant) {
+		t.Error(err)
+	}
+}
+
+// TestDamagedLocalSegmentIsNotBackedUp: the copy that outlives the disk must not be the bad one.
+func TestDamagedLocalSegmentIsNotBackedUp(t *testing.T) {
+	dir := objects(t)
+	must(t, os.WriteFile(dir, nil, 0o600)) // away, for now
+	h := realHome(t)
+	k := h.start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	name := filepath.Join(timeline.WALDir(h.dir, main1), "000000010000000000000002")
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	must(t, err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, mib/2)
+	must(t, err)
+	_, err = f.WriteAt([]byte{b[0] ^ 1}, mib/2)
+	must(t, errors.Join(err, f.Close()))
+	must(t, os.Remove(dir))
+	waitUntil(t, 20*time.Second, "said", func() bool { return strings.Contains(backupStatus(m).LastError, "damaged on the local disk") })
+	if b := m.Backup(); b.LSN != start+mib {
+		t.Errorf("backed up to %s", b.LSN)
+	}
+}
+
+// TestOtherStoreIsRefused: nodes that see different stores do not meet.
+func TestOtherStoreIsRefused(t *testing.T) {
+	dir, other := objects(t), objects(t)
+	h := newHome(t)
+	k := h.start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+mib, w.End())
+	stop(t, k)
+	m = member(t, h.start(t, with(other)), main1)
+	more := source(start + 2*mib + 1000)
+	receive(t, m, more, more.End())
+	waitUntil(t, 20*time.Second, "said", func() bool { return strings.Contains(backupStatus(m).LastError, "object storage is another") })
+}
+
+func TestUnconditionalStoreKeepsANodeFromStarting(t *testing.T) {
+	cfg := newHome(t).config()
+	cfg.Store.URL = "ftp://x"
+	if _, err := Open(t.Context(), cfg); !errors.Is(err, backup.ErrBadURL) {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+// TestRangeToUpload is where runs begin and end.
+func TestRangeToUpload(t *testing.T) {
+	line := pg.History{TLI: 2, Forks: []pg.Fork{{TLI: 1, LSN: 0x350000}}}
+	for name, c := range map[string]struct {
+		h               pg.History
+		backup, commits pg.LSN
+		claimed         pg.TLI
+		want            backup.Range
+	}{
+		"one TLI":                     {pg.History{TLI: 1}, 0x100000, 0x4FFFFF, 0, backup.Range{TLI: 1, From: 1, To: 4}},
+		"nothing whole":               {pg.History{TLI: 1}, 0x400000, 0x4FFFFF, 0, backup.Range{}},
+		"up to the fork":              {line, 0x100000, 0x500000, 1, backup.Range{TLI: 1, From: 1, To: 3}},
+		"from the fork on, claimed":   {line, 0x300000, 0x500000, 2, backup.Range{TLI: 2, From: 3, To: 5}},
+		"from the fork on, unclaimed": {line, 0x300000, 0x500000, 1, backup.Range{}},
+	} {
+		got, more := rangeToUpload(c.h, timeline.Backup{LSN: c.backup, Claimed: c.claimed}, c.commits, seg)
+		if got != c.want || more != (c.want != backup.Range{}) {
+			t.Errorf("%s: %+v, %t; want %+v", name, got, more, c.want)
+		}
+	}
+}
