@@ -60,15 +60,21 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	if err != nil {
 		return nil, err
 	}
+	var f *WALFile
+	defer func() {
+		if f == nil { // also after a panic, which ends the request and not the node
+			pass.Leave()
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
 	found, err := m.find(ctx, r, m.storePlace(ctx))
 	if err != nil {
-		pass.Leave()
 		return nil, err
 	}
-	return &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}, nil
+	f = &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}
+	return f, nil
 }
 
 // find looks the file up, and makes durable that a sealed tail is handed out. Of what is not on this node any more the object

@@ -510,3 +510,40 @@ func TestEmptyDiskHandsBackWhatObjectStorageHas(t *testing.T) {
 		must(t, f.Close())
 	}
 }
+
+// TestUnsealTakesTheSealBackEverywhere, unless somebody may have promoted from the tail.
+func TestUnsealTakesTheSealBackEverywhere(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 100_000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start, w.End())
+	_, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	_, err = k.Unseal(t.Context(), main1, false)
+	must(t, err)
+	store, id := look(t, dir)
+	tl := store.Timeline("acme", "main", id)
+	if s, err := tl.Seal(t.Context(), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("object storage still has %+v, %v", s, err)
+	}
+
+	sealed, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	node, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "elsewhere"})
+	must(t, err)
+	defer node.Close()
+	must(t, node.Timeline("acme", "main", id).MarkTailServed(t.Context(), 1)) // by wal-fetch without a node
+	if _, err := k.Unseal(t.Context(), main1, false); !errors.Is(err, timeline.ErrTailServed) {
+		t.Errorf("unsealed: %v", err)
+	}
+	if s, err := tl.Seal(t.Context(), 1); err != nil || s.End != sealed.End {
+		t.Errorf("object storage has %+v, %v", s, err)
+	}
+	_, err = k.Unseal(t.Context(), main1, true)
+	must(t, err)
+	if s, err := tl.Seal(t.Context(), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("forced, and object storage still has %+v, %v", s, err)
+	}
+}
