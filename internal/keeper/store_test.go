@@ -533,7 +533,7 @@ func TestUnsealTakesTheSealBackEverywhere(t *testing.T) {
 	must(t, err)
 	node, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "elsewhere"})
 	must(t, err)
-	defer node.Close()
+	defer func() { must(t, node.Close()) }()
 	must(t, node.Timeline("acme", "main", id).MarkTailServed(t.Context(), 1)) // by wal-fetch without a node
 	if _, err := k.Unseal(t.Context(), main1, false); !errors.Is(err, timeline.ErrTailServed) {
 		t.Errorf("unsealed: %v", err)
