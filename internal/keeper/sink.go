@@ -168,8 +168,8 @@ func (s *sink) claimFirst() error {
 	if err == nil {
 		err = s.claim(ctx, t)
 	}
-	if errors.As(err, new(*backup.ClaimedError)) {
-		return s.conflict()
+	if claimed := new(backup.ClaimedError); errors.As(err, &claimed) {
+		return &replication.RefusedError{Reason: replication.Forked, Text: conflictText(claimed)}
 	}
 	if err != nil && s.session().Err() == nil {
 		s.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "new TLI is followed, and could not be claimed in object storage yet",
