@@ -291,3 +291,60 @@ func (m *Member) deleteObjectsOnce(ctx context.Context) error {
 	_, err = t.DeleteObjects(ctx)
 	return err
 }
+
+// unsealStored takes the seal of the newest TLI back in object storage, before the
+// node does: it is there that other nodes look. It is refused once somebody may
+// have promoted from the tail, unless forced.
+func (m *Member) unsealStored(ctx context.Context, force bool) error {
+	t, err := m.stored(ctx)
+	if err != nil {
+		return fmt.Errorf("the seal is in object storage, too: %w", err)
+	}
+	tli := m.Held().Position.TLI
+	seal, err := t.Seal(ctx, tli)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !force {
+		if err := unsealable(ctx, t, tli); err != nil {
+			return err
+		}
+	}
+	if err := t.Unseal(ctx, tli); err != nil || force {
+		return err
+	}
+	// Whoever hands the tail out marks that, and looks for the seal once more; we do the reverse.
+	if err := unsealable(ctx, t, tli); err != nil {
+		_, again := t.DecideSeal(ctx, seal)
+		return errors.Join(err, again)
+	}
+	return nil
+}
+
+// unsealable fails if somebody may have been promoted from what a seal let out.
+func unsealable(ctx context.Context, t *backup.Timeline, tli pg.TLI) error {
+	served, err := t.TailServed(ctx, tli)
+	if err != nil {
+		return err
+	}
+	if served {
+		return fmt.Errorf("unseal TLI %d: %w; look for that server first, then use --force", tli, timeline.ErrTailServed)
+	}
+	claims, err := t.Claims(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range claims {
+		h, err := pg.ParseHistory(c.TLI, c.History)
+		if err != nil {
+			return err
+		}
+		if _, passed := h.End(tli); passed {
+			return fmt.Errorf("unseal TLI %d: node %s followed a server that was promoted from it to TLI %d: %w", tli, c.By, c.TLI, timeline.ErrTailServed)
+		}
+	}
+	return nil
+}

@@ -60,35 +60,44 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	if err != nil {
 		return nil, err
 	}
+	var f *WALFile
+	defer func() {
+		if f == nil { // also after a panic, which ends the request and not the node
+			pass.Leave()
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
 	found, err := m.find(ctx, r, m.storePlace(ctx))
 	if err != nil {
-		pass.Leave()
 		return nil, err
 	}
-	return &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}, nil
+	f = &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}
+	return f, nil
 }
 
 // find looks the file up, and makes durable that a sealed tail is handed out. Of what is not on this node any more the object
 // store is asked, if there is one (store is nil where none is configured). One that does not answer keeps nothing back that is
 // here, but without its word nothing is known not to exist.
 func (m *Member) find(ctx context.Context, r WALRequest, store restore.Place) (restore.Found, error) {
-	l := m.Log()
-	if l == nil {
+	l, c := m.Log(), m.Control()
+	if l == nil && (store == nil || c.SystemID == 0) {
 		return restore.Found{Decision: restore.Decision{
 			Reason: restore.NotHeld, Retry: true, Text: "no WAL was received yet: look at the source with 'sluice timeline show'",
 		}}, nil
 	}
-	c := m.Control()
 	file, err := restore.ParseFile(r.File, c.SegmentSize)
 	if err != nil {
 		return restore.Found{Decision: restore.Decision{Reason: restore.Refused, Text: err.Error()}}, nil //nolint:nilerr // a bad name is an answer
 	}
 	req := restore.Request{File: file, Timeline: m.ID().String(), Copy: r.Copy, AcceptDataLoss: r.AcceptDataLoss}
-	at := place{name: "node " + m.keeper.cfg.NodeID, control: c, held: heldBy(l)}
-	found := restore.Find(ctx, req, []restore.Place{at}, store, RequiredQuorum(*c, l.Position().TLI))
+	at := place{name: "node " + m.keeper.cfg.NodeID, control: c}
+	newest := m.Held().Position.TLI
+	if l != nil {
+		at.held, newest = heldBy(l), l.Position().TLI
+	}
+	found := restore.Find(ctx, req, []restore.Place{at}, store, RequiredQuorum(*c, newest))
 	if found.Tail == 0 {
 		return found, nil
 	}

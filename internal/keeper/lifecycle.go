@@ -354,5 +354,10 @@ func (k *Keeper) Unseal(ctx context.Context, id timeline.ID, force bool) (timeli
 		return timeline.Seal{}, err
 	}
 	defer pass.Leave()
+	if k.depot != nil && m.Control().Stored != nil {
+		if err := m.unsealStored(ctx, force); err != nil {
+			return timeline.Seal{}, err
+		}
+	}
 	return m.Unseal(ctx, force)
 }

@@ -121,6 +121,9 @@ func (p place) newest() (pg.History, error) {
 }
 
 func (p place) hasHistory(tli pg.TLI) (bool, error) {
+	if p.held.history == nil {
+		return false, nil
+	}
 	_, err := p.held.history(tli)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/replication"
+	"github.com/sluicewal/sluice/internal/restore"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
@@ -473,5 +475,75 @@ func TestRangeToUpload(t *testing.T) {
 		if got != c.want || more != (c.want != backup.Range{}) {
 			t.Errorf("%s: %+v, %t; want %+v", name, got, more, c.want)
 		}
+	}
+}
+
+// TestEmptyDiskHandsBackWhatObjectStorageHas, and its own "not there" counts for nothing (F10).
+func TestEmptyDiskHandsBackWhatObjectStorageHas(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 2*mib + 1000)
+	receive(t, m, w, w.End())
+	must(t, k.Drain(t.Context()))
+	stop(t, k)
+
+	k = newHome(t).start(t, with(dir))
+	m = create(t, k, main1)
+	must(t, m.meet(t.Context()))
+	f, err := k.OpenWAL(t.Context(), main1, WALRequest{File: "000000010000000000000002"})
+	must(t, err)
+	if f.Kind != restore.Present {
+		t.Fatalf("a segment of object storage: %+v", f.Decision)
+	}
+	b, err := io.ReadAll(f.Body)
+	must(t, errors.Join(err, f.Close()))
+	if string(b) != string(w.Bytes()[mib:2*mib]) {
+		t.Error("it differs")
+	}
+	for _, name := range []string{"000000010000000000000004", "00000002.history"} {
+		f, err = k.OpenWAL(t.Context(), main1, WALRequest{File: name})
+		must(t, err)
+		if f.Kind != restore.Unknown {
+			t.Errorf("%s, and nobody can know: %+v", name, f.Decision)
+		}
+		must(t, f.Close())
+	}
+}
+
+// TestUnsealTakesTheSealBackEverywhere, unless somebody may have promoted from the tail.
+func TestUnsealTakesTheSealBackEverywhere(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 100_000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start, w.End())
+	_, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	_, err = k.Unseal(t.Context(), main1, false)
+	must(t, err)
+	store, id := look(t, dir)
+	tl := store.Timeline("acme", "main", id)
+	if s, err := tl.Seal(t.Context(), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("object storage still has %+v, %v", s, err)
+	}
+
+	sealed, err := k.Seal(t.Context(), main1, false)
+	must(t, err)
+	node, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "elsewhere"})
+	must(t, err)
+	defer node.Close()
+	must(t, node.Timeline("acme", "main", id).MarkTailServed(t.Context(), 1)) // by wal-fetch without a node
+	if _, err := k.Unseal(t.Context(), main1, false); !errors.Is(err, timeline.ErrTailServed) {
+		t.Errorf("unsealed: %v", err)
+	}
+	if s, err := tl.Seal(t.Context(), 1); err != nil || s.End != sealed.End {
+		t.Errorf("object storage has %+v, %v", s, err)
+	}
+	_, err = k.Unseal(t.Context(), main1, true)
+	must(t, err)
+	if s, err := tl.Seal(t.Context(), 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("forced, and object storage still has %+v, %v", s, err)
 	}
 }

@@ -17,6 +17,9 @@ import (
 
 func TestFetchWeighsTheSources(t *testing.T) {
 	unknown, absent := says(restore.Unknown, "who knows"), says(restore.Absent, "it ended")
+	agrees := sourceFunc(func() restore.Found {
+		return restore.Found{Decision: restore.Decision{Text: "nothing is stored", Agrees: true}}
+	})
 	tests := map[string]struct {
 		sources []restore.Source
 		accept  bool
@@ -27,6 +30,10 @@ func TestFetchWeighsTheSources(t *testing.T) {
 		"all say so":                 {[]restore.Source{absent, absent}, false, restore.Absent, "it ended"},
 		"one does not know":          {[]restore.Source{absent, unknown}, false, restore.Unknown, "leave it out"},
 		"one says so, loss accepted": {[]restore.Source{unknown, absent}, true, restore.Absent, "others could not tell: who knows"},
+		"the store agrees":           {[]restore.Source{absent, agrees}, false, restore.Absent, "it ended"},
+		"only the store says so":     {[]restore.Source{agrees}, false, restore.Unknown, "nothing is stored"},
+		"it agrees, one is silent":   {[]restore.Source{unknown, agrees}, false, restore.Unknown, "who knows"},
+		"it agrees, not all do":      {[]restore.Source{absent, agrees, unknown}, false, restore.Unknown, "leave it out"},
 		"nobody knows":               {[]restore.Source{unknown, unknown}, true, restore.Unknown, "who knows; who knows"},
 	}
 	for name, c := range tests {

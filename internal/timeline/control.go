@@ -112,7 +112,7 @@ func (c Control) Vouched() wal.Vouched {
 // everything from the first position to the source's position when it joined:
 // only then does its "does not exist" count.
 func (c Control) QualifiedAt(p pg.Position) bool {
-	return c.SystemID != 0 && (p.TLI > c.Start.TLI || p.LSN >= c.JoinLSN)
+	return c.Start.TLI != 0 && (p.TLI > c.Start.TLI || p.TLI == c.Start.TLI && p.LSN >= c.JoinLSN)
 }
 
 // clone returns a copy that shares no slice with c.

@@ -36,11 +36,11 @@ func fullControl() Control {
 			{TLI: 1, Raw: `ANY 2 (a, "B c", d)`, K: 2, N: 3, Names: []string{"a", "b c", "d"}, Synchronous: true, Required: 2, RequiredBy: "ANY 2 (a, b, c)"},
 			{TLI: 3, Raw: "*", K: 1, Unbounded: true, Synchronous: true, Required: 1, RequiredBy: "*"},
 		},
-		Promised: 3, AcceptDataLossOn: 3, New: true, Again: true, Deleting: true, KeepObjects: true,
+		AcceptDataLossOn: 3, Deleting: true, KeepObjects: true, New: true, Again: true, Promised: 3,
 		Stored: &Stored{
-			StoreID: "0197c0de-0000-7000-8000-000000000002", Compression: "zstd",
-			Backup: pg.Position{TLI: 3, LSN: 1 << 39}, Claimed: 3, Partial: pg.Position{TLI: 3, LSN: 1<<40 - 8}, PartialAt: at,
-			Newest: pg.History{TLI: 3, Forks: []pg.Fork{{TLI: 1, LSN: 1 << 30, Reason: "no recovery target specified"}}}, Conflict: 4, ConflictWhy: "two promotions",
+			StoreID: "0197c0de-0000-7000-8000-000000000002", Compression: "zstd", Backup: pg.Position{TLI: 3, LSN: 1 << 39}, Claimed: 2,
+			Partial: pg.Position{TLI: 3, LSN: 1<<39 + 8}, PartialAt: at, Conflict: 3, ConflictWhy: "two promotions",
+			Newest: pg.History{TLI: 3, Forks: []pg.Fork{{TLI: 1, LSN: 1<<30 + 8}}},
 		},
 	}
 }

@@ -51,13 +51,30 @@ func TestAdoptTakesTheIdentityOnce(t *testing.T) {
 	other := a
 	other.SystemID++
 	if err := tl.Adopt(t.Context(), other); err == nil || !strings.Contains(err.Error(), "7000000000000000001") {
-		t.Errorf("adopted as another cluster: %v", err)
+		t.Errorf("adopted another cluster: %v", err)
 	}
-	must(t, tl.Adopt(t.Context(), a)) // nothing is held yet: it may begin elsewhere
 	c := control(t, fsys.Restart(crashfs.Survivors{}))
 	if c.SystemID != systemID || c.SegmentSize != seg || c.Start != position(1, start) || c.Flush != c.Start ||
 		c.JoinLSN != start+12345 || c.Clean {
 		t.Errorf("durable is %+v", c)
+	}
+}
+
+// TestAdoptAgainWhileNothingIsHeld: the source had nothing to send from where it was to begin, and the node begins elsewhere.
+func TestAdoptAgainWhileNothingIsHeld(t *testing.T) {
+	tl := create(t, crashfs.New())
+	a := adoption(start + 12345)
+	must(t, tl.Adopt(t.Context(), a))
+	a.Start.LSN += pg.LSN(seg)
+	must(t, tl.Adopt(t.Context(), a))
+	if c := tl.Control(); c.Start != a.Start || tl.Log().Position() != a.Start {
+		t.Errorf("it begins at %s and %s", c.Start, tl.Log().Position())
+	}
+	tl = create(t, crashfs.New())
+	w := source(1000, start+50_000)
+	receive(t, tl, w, w.End())
+	if err := tl.Adopt(t.Context(), a); err == nil {
+		t.Error("adopted again, and WAL is held")
 	}
 }
 

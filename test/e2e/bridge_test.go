@@ -94,19 +94,97 @@ func (s *shelf) tool(name string, args ...string) string {
 }
 
 func TestPgBackRestTakesTheBackupAndSluiceTheWAL(t *testing.T) {
-	if _, err := exec.LookPath("pgbackrest"); err != nil {
-		t.Skip("there is no pgbackrest: apt-get install pgbackrest")
+	bridge(t, "pgbackrest", pgbackrest{}, nil)
+}
+
+func TestBarmanTakesTheBackupAndSluiceTheWAL(t *testing.T) {
+	bridge(t, "barman", barman{}, map[string]string{"archive_mode": "on", "archive_command": "true"})
+}
+
+// catalogued is a base backup in a tool's catalogue.
+type catalogued interface {
+	baseBackup
+	oldest(s *shelf) string // the first segment that the oldest backup needs
+}
+
+// bridge takes a backup, trims what no backup needs, and restores: all that is
+// left, and to a point in time.
+func bridge(t *testing.T, tool string, b catalogued, settings map[string]string) {
+	if _, err := exec.LookPath(tool); err != nil {
+		t.Skipf("there is no %[1]s: apt-get install %[1]s", tool)
 	}
 	t.Parallel()
-	b := pgbackrest{}
-	s := newShelfWith(t, storeKinds()[0].url(t), b)
-	_, before, err := pg.ParseSegmentName(b.oldest(s), shelfSegment)
+	s := newShelfWith(t, storeKinds()[0].url(t), b, settings)
+	oldest := b.oldest(s)
+	_, before, err := pg.ParseSegmentName(oldest, shelfSegment)
 	s.do(err)
 	removed, _, err := s.timeline.Trim(s.ctx, before)
 	s.do(err)
-	t.Logf("trimmed before %s: %d segments", b.oldest(s), removed)
+	t.Logf("trimmed before %s: %d segments", oldest, removed)
 	s.restored(s.launch(s.command("--accept-data-loss"), nil), s.rows[1], 2)
 	s.restored(s.launch(s.command("--copy"), map[string]string{
 		"recovery_target_name": "here", "recovery_target_action": "promote",
 	}), "1000", 2)
+}
+
+// barman is Barman. It refuses to back up a server of which it sees no WAL, and
+// so gets its own copy of it, which no restore uses.
+type barman struct{}
+
+const barmanConfig = `[barman]
+barman_user = %[3]s
+barman_home = %[1]s
+barman_lock_directory = %[1]s
+log_file = %[1]s/barman.log
+configuration_files_directory = %[1]s/barman.d
+
+[main]
+description = main
+conninfo = host=127.0.0.1 port=%[2]d user=postgres dbname=postgres
+streaming_conninfo = host=127.0.0.1 port=%[2]d user=postgres
+backup_method = postgres
+archiver = on
+`
+
+func (b barman) take(s *shelf, p *pgserver.Server) {
+	s.t.Helper()
+	for _, dir := range []string{"barman", "barman/main", "barman/main/incoming"} {
+		_, err := rig.MakeDir(s.dir, dir)
+		s.do(err)
+	}
+	home := filepath.Join(s.dir, "barman")
+	text := fmt.Sprintf(barmanConfig, home, p.Port(), strings.TrimSpace(s.tool("id", "-un")))
+	s.do(os.WriteFile(b.config(s), []byte(text), 0o644))
+	s.do(p.Configure(s.ctx, map[string]string{"archive_command": fmt.Sprintf("cp %%p %s/main/incoming/%%f", home)}))
+	b.run(s, "switch-wal", "--force", "--archive", "main")
+	b.run(s, "backup", "main")
+}
+
+func (b barman) put(s *shelf, dir, command string, settings map[string]string) {
+	s.t.Helper()
+	b.run(s, "recover", "main", "latest", dir)
+	own, err := filepath.Glob(filepath.Join(dir, "pg_wal", "0*"))
+	s.do(err)
+	for _, file := range own {
+		s.do(os.Remove(file))
+	}
+	s.do(pgserver.PrepareRestore(dir, command, settings))
+}
+
+func (barman) config(s *shelf) string { return filepath.Join(s.dir, "barman", "barman.conf") }
+
+func (b barman) run(s *shelf, args ...string) string {
+	s.t.Helper()
+	return s.tool("barman", append([]string{"-c", b.config(s)}, args...)...)
+}
+
+func (b barman) oldest(s *shelf) string {
+	s.t.Helper()
+	for line := range strings.Lines(b.run(s, "show-backup", "main", "oldest")) {
+		if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "Begin WAL" {
+			return strings.TrimSpace(value)
+		}
+	}
+	s.t.Fatal("barman does not say where its backup begins")
+	return ""
 }

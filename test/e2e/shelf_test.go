@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -78,17 +79,18 @@ func (basebackup) put(s *shelf, dir, command string, settings map[string]string)
 // newShelf lets a primary live and die.
 func newShelf(t *testing.T, url string) *shelf {
 	t.Helper()
-	return newShelfWith(t, url, basebackup{})
+	return newShelfWith(t, url, basebackup{}, nil)
 }
 
-func newShelfWith(t *testing.T, url string, base baseBackup) *shelf {
+// newShelfWith does that with another base backup, and settings that it needs.
+func newShelfWith(t *testing.T, url string, base baseBackup, settings map[string]string) *shelf {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	t.Cleanup(cancel)
 	s := &shelf{t: t, ctx: ctx, dir: rig.TempDir(t), url: url, base: base}
-	p, err := pgserver.Start(t.Context(), pgserver.Options{
-		Dir: s.newDir(), SegmentSizeMiB: segmentMiB, Config: map[string]string{"autovacuum": "off", "wal_keep_size": "512MB"},
-	})
+	config := map[string]string{"autovacuum": "off", "wal_keep_size": "512MB"}
+	maps.Copy(config, settings)
+	p, err := pgserver.Start(t.Context(), pgserver.Options{Dir: s.newDir(), SegmentSizeMiB: segmentMiB, Config: config})
 	s.do(err)
 	t.Cleanup(func() { s.do(p.Kill()) })
 	s.do(p.Exec(ctx, "CREATE TABLE ledger (id serial PRIMARY KEY, note text)"))

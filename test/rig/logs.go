@@ -20,8 +20,8 @@ type Allowed struct {
 // away. Every failover begins with that.
 var SourceGone = []Allowed{{
 	regexp.MustCompile(`^task failed, will be tried again: ` +
-		`(the source (closed|was|is) |(read from|write to|ask|connect to) the source: |(SHOW|IDENTIFY_SYSTEM|START_REPLICATION)\b.*: conn closed)`),
-	"the test killed the primary, or cut its connections",
+		`(the source (closed|was|is) |(read from|write to|ask|connect to) the source: |(SHOW|IDENTIFY_SYSTEM|START_REPLICATION)\b.*: (conn closed|FATAL: terminating connection due to administrator command))`),
+	"the test killed or stopped the primary, or cut its connections",
 }}
 
 // Refused explains what a node says of a source that it has to refuse.

@@ -65,7 +65,7 @@ func StartS3(t testing.TB) *S3 {
 		}
 	}
 	s := &S3{Address: freeAddress(t)}
-	cmd := exec.Command(program, "--port", s.Address, "--quiet", "posix", //nolint:noctx // it is killed below
+	cmd := exec.Command(program, "--port", s.Address, "--quiet", "posix",
 		"--sidecar", filepath.Join(dir, "metadata"), filepath.Join(dir, "objects"))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+S3User, "ROOT_SECRET_KEY="+S3Secret)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
