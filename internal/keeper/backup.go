@@ -95,12 +95,14 @@ func (m *Member) backupPartial(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("object storage: %w", err)
 	}
+	// Its age counts from here, and not from the end of the upload: a partial_interval is how old the copy may become.
+	at := time.Now()
 	end := pg.Position{TLI: m.Log().Lineage().TLI, LSN: m.committed()}
 	if err := m.putPartial(ctx, t, end); err != nil {
 		return err
 	}
 	tasks.Progress(ctx)
-	return m.PartialStored(ctx, end)
+	return m.PartialStored(ctx, end, at)
 }
 
 // putPartial uploads a segment up to a position within it; on a border there is

@@ -106,7 +106,7 @@ type BackupStatus struct {
 type PartialStatus struct {
 	TLI pg.TLI    `json:"tli"`
 	End pg.LSN    `json:"end"`
-	At  time.Time `json:"at"` // when it was uploaded
+	At  time.Time `json:"at"` // when it was read: what came later is not in it
 }
 
 // An OperationStatus is a lifecycle operation under way: create, delete, seal, ...

@@ -25,7 +25,7 @@ type Stored struct {
 	// the end of the TLI that it left. 0: none was.
 	Claimed pg.TLI `json:"claimed,omitempty"`
 	// Partial is how far the newest open segment of this node reaches, and
-	// PartialAt since when it is there.
+	// PartialAt when it was read: what came later is not in it.
 	Partial   pg.Position `json:"partial"`
 	PartialAt time.Time   `json:"partial_at,omitzero"`
 	// Newest is the history of the newest TLI that some node has claimed, when it
@@ -197,10 +197,11 @@ func (t *Timeline) Claimed(ctx context.Context, tli pg.TLI) error {
 	return err
 }
 
-// PartialStored makes durable how far the open segment in object storage reaches.
-func (t *Timeline) PartialStored(ctx context.Context, end pg.Position) error {
+// PartialStored makes durable how far the open segment in object storage reaches,
+// and when that was all that was committed.
+func (t *Timeline) PartialStored(ctx context.Context, end pg.Position, at time.Time) error {
 	return t.updateStored(ctx, func(s *Stored) error {
-		s.Partial, s.PartialAt = end, t.cfg.now().UTC()
+		s.Partial, s.PartialAt = end, at.UTC()
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
@@ -67,6 +68,23 @@ func TestLedgerSeesAnAcknowledgementAfterTheSeal(t *testing.T) {
 	l.end(b, nil)
 	if v := l.settle(nil); v.LateAcks != 2 || v.err() == nil {
 		t.Errorf("verdict %+v", v)
+	}
+}
+
+// What was acknowledged too early to be lost stays lost.
+func TestLedgerGivesUpOnlyTheNewest(t *testing.T) {
+	l := newLedger(1)
+	early, late := l.begin(1), l.begin(2)
+	l.end(early, nil)
+	l.end(late, nil)
+	from := time.Now()
+	early.at, late.at = from.Add(-time.Second), from.Add(time.Second)
+	missing := l.giveUp(nil, from)
+	if v := l.settle(nil); missing.rows != 3 || !missing.oldest.Equal(early.at) || !slices.Equal(v.Lost, []int64{1}) {
+		t.Errorf("missing %+v, verdict %+v", missing, v)
+	}
+	if v := l.settle(rowsAfter(l, remove(1))); len(v.Phantoms) != 2 {
+		t.Errorf("given up, and back: verdict %+v", v)
 	}
 }
 

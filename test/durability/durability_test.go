@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 var (
 	cycles  = flag.Int("cycles", 10, "cycles to run; TLIs pass as many")
 	segsize = flag.Int("segsize", 16, "WAL segment size in MiB")
+	losses  = flag.Int("losses", 2, "cycles of each kind in which the node's disk is destroyed together with the primary")
 	seed    = flag.Int64("seed", 0, "repeats the schedule of a run; 0: a new one")
 )
 
@@ -40,6 +42,13 @@ func testMain(m *testing.M) int {
 	}
 	defer cleanup()
 	program = path
+	for _, kv := range rig.S3Env() { // of the servers' restore_command
+		key, value, _ := strings.Cut(kv, "=")
+		if err := os.Setenv(key, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	code := m.Run()
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

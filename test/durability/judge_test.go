@@ -15,17 +15,9 @@ import (
 
 // judgeRows holds the restored server against the ledger.
 func (f *failover) judgeRows(ctx context.Context) error {
-	rows, err := f.server.Query(ctx, "SELECT id, payload FROM ledger")
+	found, err := f.found(ctx)
 	if err != nil {
 		return err
-	}
-	found := make(map[int64]string, len(rows))
-	for _, row := range rows {
-		id, err := strconv.ParseInt(row[0], 10, 64)
-		if err != nil {
-			return err
-		}
-		found[id] = row[1]
 	}
 	v := f.ledger.settle(found)
 	f.stats.judged(v)
@@ -33,6 +25,23 @@ func (f *failover) judgeRows(ctx context.Context) error {
 		return err
 	}
 	return f.server.Exec(ctx, "SELECT bt_index_check('ledger_pkey', true)")
+}
+
+// found is what the present primary has in the table.
+func (w *world) found(ctx context.Context) (map[int64]string, error) {
+	rows, err := w.server.Query(ctx, "SELECT id, payload FROM ledger")
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[int64]string, len(rows))
+	for _, row := range rows {
+		id, err := strconv.ParseInt(row[0], 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		found[id] = row[1]
+	}
+	return found, nil
 }
 
 // closeBooks ends the load and looks once more, at the primary that lives:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // state is what is known about one transaction.
@@ -25,6 +26,7 @@ type batch struct {
 	first int64 // id of the first row
 	rows  int
 	state state
+	at    time.Time // when it was acknowledged, if it was
 }
 
 // ledger is the memory of what was committed, outside of the database. Its
@@ -62,7 +64,7 @@ func (l *ledger) end(b *batch, err error) {
 	case err == nil && b.state == gone:
 		l.lateAcks += b.rows
 	case err == nil:
-		b.state = acked
+		b.state, b.at = acked, time.Now()
 	case b.state == inFlight:
 		b.state = unknown
 	}
@@ -121,6 +123,42 @@ func (l *ledger) settle(found map[int64]string) verdict {
 		}
 	}
 	return v
+}
+
+// loss is what a restore without the newest WAL gave up.
+type loss struct {
+	rows   int
+	oldest time.Time // when the first of them was acknowledged
+}
+
+// giveUp takes rows that are not there out of the books, if they were acknowledged
+// at from or later; those before stay, as lost. It returns all that are missing.
+func (l *ledger) giveUp(found map[int64]string, from time.Time) (missing loss) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, b := range l.batches {
+		if b.state != acked || b.presentIn(found) {
+			continue
+		}
+		missing.rows += b.rows
+		if missing.oldest.IsZero() || b.at.Before(missing.oldest) {
+			missing.oldest = b.at
+		}
+		if !b.at.Before(from) {
+			b.state = gone
+		}
+	}
+	return missing
+}
+
+// presentIn reports whether any row of a transaction is there.
+func (b *batch) presentIn(found map[int64]string) bool {
+	for id := b.first; id < b.first+int64(b.rows); id++ {
+		if _, ok := found[id]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // old returns the id below which rows can be deleted, so that keep transactions

@@ -31,6 +31,15 @@ type NodeOptions struct {
 	Wrapper []string
 	// Config is YAML that is added to the configuration file.
 	Config string
+	// ID names the node; empty: NodeID.
+	ID string
+	// Store is the object storage's URL; empty: none.
+	Store string
+	// PartialInterval is how old the copy of an open segment may become, as
+	// "2s"; empty: the configuration's default.
+	PartialInterval string
+	// Env is added to the environment of the node, and of what Run runs.
+	Env []string
 }
 
 // Node is one `sluice serve`, which may be started and killed many times on
@@ -49,6 +58,9 @@ type Node struct {
 // its log is shown if the test failed.
 func NewNode(t testing.TB, opts NodeOptions) (*Node, error) {
 	t.Helper()
+	if opts.ID == "" {
+		opts.ID = NodeID
+	}
 	n := &Node{opts: opts, dir: TempDir(t), client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	if n.opts.DataDir == "" {
 		n.opts.DataDir = filepath.Join(n.dir, "data")
@@ -73,11 +85,26 @@ func NewNode(t testing.TB, opts NodeOptions) (*Node, error) {
 }
 
 func (n *Node) config() string {
+	store := fmt.Sprintf("url: %q", n.opts.Store)
+	if n.opts.PartialInterval != "" {
+		store += ", partial_interval: " + n.opts.PartialInterval
+	}
 	return fmt.Sprintf(`node: {id: %s, data_dir: %q}
 listen: {http: %q, postgres: "127.0.0.1:%d"}
-object_store: {url: ""}
+object_store: {%s}
 %s
-`, NodeID, n.opts.DataDir, n.http, n.pgPort, n.opts.Config)
+`, n.opts.ID, n.opts.DataDir, n.http, n.pgPort, store, n.opts.Config)
+}
+
+// ID is the node's name, for synchronous_standby_names.
+func (n *Node) ID() string { return n.opts.ID }
+
+// DestroyDisk removes all that the node has on its disk. It must not run.
+func (n *Node) DestroyDisk() error {
+	if n.Running() {
+		return errors.New("destroy the node's disk: the node runs")
+	}
+	return os.RemoveAll(n.opts.DataDir)
 }
 
 func (n *Node) configFile() string { return filepath.Join(n.dir, "sluice.yaml") }
@@ -105,7 +132,7 @@ func (n *Node) Start(ctx context.Context) error {
 		return errors.New("start the node: it runs already")
 	}
 	argv := append(append([]string{}, n.opts.Wrapper...), n.opts.Binary, "serve", "--config", n.configFile())
-	cmd, err := command(context.Background(), n.dir, argv) // the node outlives the time to start it
+	cmd, err := command(context.Background(), n.dir, argv, n.opts.Env...) // the node outlives the time to start it
 	if err != nil {
 		return err
 	}

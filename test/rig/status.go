@@ -26,7 +26,46 @@ type Status struct {
 	FlushLSN  pg.LSN `json:"flush_lsn"`
 	CommitLSN pg.LSN `json:"commit_lsn"`
 
-	Source Source `json:"source"`
+	BackupLSN pg.LSN `json:"backup_lsn"`
+
+	Incarnation string  `json:"incarnation"`
+	Backup      *Backup `json:"backup"`
+	Tasks       []Task  `json:"tasks"`
+	Source      Source  `json:"source"`
+}
+
+// Backup is what is known of object storage; nil without one.
+type Backup struct {
+	Available bool     `json:"available"`
+	Error     string   `json:"error"`
+	LagBytes  *int64   `json:"lag_bytes"`
+	Partial   *Partial `json:"partial"`
+}
+
+// Partial is the copy of the open segment.
+type Partial struct {
+	TLI pg.TLI    `json:"tli"`
+	End pg.LSN    `json:"end"`
+	At  time.Time `json:"at"`
+}
+
+// Task is one of the timeline's tasks.
+type Task struct {
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Reason    string `json:"reason"`
+	Restarts  int64  `json:"restarts"`
+	LastError string `json:"last_error"`
+}
+
+// Task finds a task by its name; the zero value if there is none.
+func (s Status) Task(name string) Task {
+	for _, t := range s.Tasks {
+		if t.Name == name {
+			return t
+		}
+	}
+	return Task{}
 }
 
 // Quorum is what the source's synchronous_standby_names said.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -24,7 +25,8 @@ func (n *Node) Run(ctx context.Context, dir string, args ...string) (Result, err
 	if dir == "" {
 		dir = n.dir
 	}
-	cmd, err := command(ctx, dir, append([]string{n.opts.Binary}, args...), "SLUICE_SERVER="+n.URL())
+	env := append(slices.Clone(n.opts.Env), "SLUICE_SERVER="+n.URL())
+	cmd, err := command(ctx, dir, append([]string{n.opts.Binary}, args...), env...)
 	if err != nil {
 		return Result{}, err
 	}
@@ -52,6 +54,13 @@ func (n *Node) Must(ctx context.Context, args ...string) (string, error) {
 // Create makes the timeline, with the word that nobody else ever held it.
 func (n *Node) Create(ctx context.Context, source string) error {
 	_, err := n.Must(ctx, "timeline", "create", Timeline, "--source", source, "--new")
+	return err
+}
+
+// Join makes the timeline on a node that may not be the first to keep it: what
+// was decided about it comes from object storage.
+func (n *Node) Join(ctx context.Context, source string) error {
+	_, err := n.Must(ctx, "timeline", "create", Timeline, "--source", source)
 	return err
 }
 
@@ -111,6 +120,12 @@ func (n *Node) RestoreCommand(flags ...string) string {
 // OfflineRestoreCommand is one that reads the data directory of a dead node.
 func (n *Node) OfflineRestoreCommand(flags ...string) string {
 	return n.fetch("--data-dir "+n.DataDir(), flags)
+}
+
+// StoreRestoreCommand is one that reads object storage, and knows of no node. What
+// is a percent sign in the URL is two for PostgreSQL.
+func (n *Node) StoreRestoreCommand(flags ...string) string {
+	return n.fetch(`--object-store "`+strings.ReplaceAll(n.opts.Store, "%", "%%")+`"`, flags)
 }
 
 func (n *Node) fetch(from string, flags []string) string {
