@@ -1,0 +1,255 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicewal/sluice/internal/pg"
+)
+
+// listen makes a fake reachable over TCP, in real time. Close ends that.
+func (f *fakeSource) listen(t *testing.T) (cfg Config, close func()) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f.wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			f.wg.Go(func() {
+				defer conn.Close()
+				f.serve(conn)
+			})
+		}
+	})
+	cfg = Config{Conninfo: fmt.Sprintf("host=127.0.0.1 port=%d user=u sslmode=disable", l.Addr().(*net.TCPAddr).Port), NodeID: "a"}
+	return cfg, func() { _ = l.Close(); f.end() }
+}
+
+// hotStreams is how many streams wait in the kernel now.
+func hotStreams() int {
+	hot.mu.Lock()
+	defer hot.mu.Unlock()
+	return hot.n
+}
+
+// commits sends n pieces of WAL, and waits each time until they are acknowledged. It returns where they end.
+func (s *fakeStream) commits(from pg.LSN, n int) pg.LSN {
+	for range n {
+		s.send(walMessage(from, from+100, zeros(100)))
+		from += 100
+		s.untilFlush(from)
+	}
+	return from
+}
+
+// hotSession streams from a fake that has made the stream hot before it goes on with then. It returns how the session ended,
+// and what the fake heard.
+func hotSession(t *testing.T, sink *memSink, then func(s *fakeStream, end pg.LSN, cancel func())) ([]heard, error) {
+	t.Helper()
+	f := newFakeSource(t)
+	cfg, end := f.listen(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	f.stream = func(s *fakeStream) {
+		s.begin()
+		s.untilFlush(base)
+		end := s.commits(base, 20)
+		if n := hotStreams(); n != 1 {
+			t.Errorf("%d streams are hot", n)
+		}
+		then(s, end, func() { cancel(errStop) })
+	}
+	r, err := NewReceiver(cfg, sink)
+	must(t, err)
+	err = r.Run(ctx)
+	if n := hotStreams(); n != 0 {
+		t.Errorf("%d streams are hot after the end", n)
+	}
+	end()
+	return f.said, err
+}
+
+func TestHotStreamIsCancelledAtOnceAndSaysGoodbye(t *testing.T) {
+	var cancelled time.Time
+	said, err := hotSession(t, holding(base), func(s *fakeStream, end pg.LSN, cancel func()) {
+		s.send(walMessage(end, end+100, zeros(100))[:walHeader+50]) // half a message, which is waited for
+		cancelled = time.Now()
+		cancel()
+		s.rest()
+	})
+	if took := time.Since(cancelled); !errors.Is(err, errStop) || took > time.Second {
+		t.Errorf("got %v after %s", err, took)
+	}
+	checkGoodbye(t, said, base+2000+50)
+}
+
+func TestHotStreamCoolsWhenItIsQuietAndGoesOn(t *testing.T) {
+	_, err := hotSession(t, holding(base), func(s *fakeStream, end pg.LSN, _ func()) {
+		for range 3 {
+			eventually(t, "the stream is cool", func() bool { return hotStreams() == 0 })
+			end = s.commits(end, 20)
+			if n := hotStreams(); n != 1 {
+				t.Errorf("%d streams are hot", n)
+			}
+		}
+		s.send(otherMessage('C', "COPY 0\x00"))
+		s.rest()
+	})
+	if !errors.Is(err, ErrSourceShutdown) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHotStreamSpeaksWhileTheDiskIsSlow(t *testing.T) {
+	sink := holding(base)
+	slow := false
+	sink.onSync = func() error {
+		if slow {
+			time.Sleep(1500 * time.Millisecond)
+		}
+		return nil
+	}
+	_, _ = hotSession(t, sink, func(s *fakeStream, end pg.LSN, cancel func()) {
+		sink.mu.Lock()
+		slow = true
+		sink.mu.Unlock()
+		last := time.Now()
+		s.send(walMessage(end, end+100, zeros(100)))
+		for _, h := range s.untilFlush(end + 100) {
+			if d := h.at.Sub(last); d > time.Second {
+				t.Errorf("silent for %s", d)
+			}
+			last = h.at
+		}
+		cancel()
+		s.rest()
+	})
+}
+
+func TestHotStreamFindsTheSourceGone(t *testing.T) {
+	_, err := hotSession(t, holding(base), func(s *fakeStream, _ pg.LSN, _ func()) { _ = s.conn.Close() })
+	if !errors.Is(err, errClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// pair is a hot wire, and the other end of its connection.
+func pair(t *testing.T, l limits) (*wire, net.Conn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	must(t, err)
+	var conns [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socketpair")
+		conns[i], err = net.FileConn(f)
+		must(t, err)
+		must(t, f.Close())
+	}
+	w := newWire(conns[0], conns[0], l)
+	w.heat()
+	if w.sock == nil {
+		t.Fatal("not hot")
+	}
+	t.Cleanup(func() { w.close(); _ = conns[1].Close() })
+	return w, conns[1]
+}
+
+func TestHotReadWaitsForAMomentOnly(t *testing.T) {
+	w, _ := pair(t, limits{})
+	began := time.Now()
+	if _, err := w.read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(began); took < socketWait/2 || took > 20*socketWait {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestHotWriteEndsWithItsTime(t *testing.T) {
+	for name, test := range map[string]struct {
+		limits limits
+		cancel bool
+	}{
+		"limit":   {limits: limits{write: 200 * time.Millisecond, goodbye: time.Hour}},
+		"goodbye": {limits: limits{write: time.Hour, goodbye: 200 * time.Millisecond}, cancel: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := pair(t, test.limits) // whose other end reads nothing
+			if test.cancel {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer w.watch(ctx)()
+				time.AfterFunc(100*time.Millisecond, cancel)
+			}
+			began := time.Now()
+			err := w.write(make([]byte, 16<<20))
+			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < 150*time.Millisecond || took > 5*time.Second {
+				t.Errorf("got %v after %s", err, took)
+			}
+			if err := w.write([]byte{1}); !errors.Is(err, errBroken) {
+				t.Errorf("then %v", err)
+			}
+		})
+	}
+}
+
+// Whether hot or cool, the bytes are those of one connection.
+func TestHeatingAndCoolingLosesNoBytes(t *testing.T) {
+	w, other := pair(t, limits{write: time.Second})
+	for i := range byte(20) {
+		if i%3 == 0 {
+			must(t, w.cool())
+		} else {
+			w.heat()
+		}
+		_, err := other.Write([]byte{i})
+		must(t, err)
+		got := make([]byte, 2)
+		must(t, w.limitRead(time.Second))
+		if n, err := w.read(got); n != 1 || err != nil || got[0] != i {
+			t.Fatalf("read %v, %d, %v; want %d", got, n, err, i)
+		}
+		must(t, w.write([]byte{i}))
+		if n, err := other.Read(got); n != 1 || err != nil || got[0] != i {
+			t.Fatalf("the other end read %v, %d, %v; want %d", got, n, err, i)
+		}
+	}
+	must(t, w.cool())
+	w.interrupt()
+	if _, err := w.read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the interruption: %v", err)
+	}
+}
+
+func TestNotAllStreamsAreHot(t *testing.T) {
+	var wires []*wire
+	for range maxHot() {
+		w, _ := pair(t, limits{})
+		wires = append(wires, w)
+	}
+	a, b := net.Pipe()
+	defer b.Close()
+	piped := newWire(a, a, limits{})
+	piped.heat()
+	if piped.sock != nil || hotStreams() != maxHot() {
+		t.Errorf("a pipe is hot, or %d streams are", hotStreams())
+	}
+	if hot.enter() {
+		t.Error("one more is let in")
+	}
+	for _, w := range wires {
+		must(t, w.cool())
+	}
+	if n := hotStreams(); n != 0 {
+		t.Errorf("%d streams are hot", n)
+	}
+}
