@@ -8,6 +8,9 @@ import (
 // 1 to 32 MiB: less makes the two wait for each other, more falls out of the processor's caches.
 const aheadBlocks = 8
 
+// besideThreads is how many threads are in system calls most of the time: the reader's and the writer's.
+const besideThreads = 2
+
 // start begins to write and sync beside the caller, who must come back by join.
 func (d *disk) start() {
 	// Neither side ever waits to be rid of something: there are never as many jobs, since one that does not fill its block has a
@@ -17,6 +20,7 @@ func (d *disk) start() {
 		b.blocks = 1
 	}
 	d.beside = b
+	hot.add(besideThreads)
 	b.helper.Go(func() { d.work(b) })
 }
 
@@ -148,6 +152,7 @@ func (d *disk) join() error {
 		}
 	}
 	b.helper.Wait()
+	hot.add(-besideThreads)
 	d.beside = nil
 	for _, free := range b.free {
 		free.release()

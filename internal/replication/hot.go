@@ -5,38 +5,43 @@ import (
 	"sync"
 )
 
-// hot counts the streams that block a thread each. They share what the process has, and so this is the package's.
+// hot counts the threads that streams block in system calls. All streams share what the process has, and so this is the package's.
 var hot heat
 
-// heat lets a few streams block threads, and sees to it that this does not block others.
+// heat lets streams block threads, and sees to it that this does not hold others up.
 type heat struct {
-	mu sync.Mutex
-	n  int // guarded by mu
+	mu      sync.Mutex
+	threads int // guarded by mu
 }
 
-// maxHot is how many streams may block a thread; beyond it, threads would cost more than they save.
+// maxHot is how many threads live streams may block; beyond it, they would cost more than they save.
 func maxHot() int { return 2 * runtime.NumCPU() }
 
-// enter lets one in, if there is room.
-//
-// Each needs a P of the scheduler's that is its own: a P that is inside a system call when others are waiting is taken away, and
-// the thread that comes back has to be woken by another. Measured on two cores, with one stream: GOMAXPROCS=1 had 0.87 of the
-// commits, at two and a half times the CPU; more than two cost nothing. It is never lowered again.
+// enter lets a live stream block a thread, if there is room.
 func (h *heat) enter() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.n >= maxHot() {
+	if h.threads >= maxHot() {
 		return false
 	}
-	h.n++
-	if want := h.n + 1; runtime.GOMAXPROCS(0) < want {
-		runtime.GOMAXPROCS(want)
-	}
+	h.addLocked(1)
 	return true
 }
 
-func (h *heat) leave() {
+// add notes that n threads more, or less, are blocked.
+func (h *heat) add(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.n--
+	h.addLocked(n)
+}
+
+// addLocked gives each blocked thread a P of the scheduler's for itself, and leaves one for everybody else. Where there is none,
+// the scheduler takes a P away from whoever stays in a system call for 20 us, and a thread that comes back has to be woken by
+// another. Measured with one live stream: with one P it had 0.87 of the commits, at two and a half times the CPU; more than
+// are needed cost nothing. It is never lowered again, since each change stops the world.
+func (h *heat) addLocked(n int) {
+	h.threads += n
+	if want := min(h.threads, maxHot()) + 1; n > 0 && runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
 }

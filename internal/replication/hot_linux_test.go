@@ -1,15 +1,18 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/sluicewal/sluice/internal/pg"
 )
@@ -39,7 +42,7 @@ func (f *fakeSource) listen(t *testing.T) (cfg Config, close func()) {
 func hotStreams() int {
 	hot.mu.Lock()
 	defer hot.mu.Unlock()
-	return hot.n
+	return hot.threads
 }
 
 // commits sends n pieces of WAL, and waits each time until they are acknowledged. It returns where they end.
@@ -81,8 +84,10 @@ func hotSession(t *testing.T, sink *memSink, then func(s *fakeStream, end pg.LSN
 
 func TestHotStreamIsCancelledAtOnceAndSaysGoodbye(t *testing.T) {
 	var cancelled time.Time
-	said, err := hotSession(t, holding(base), func(s *fakeStream, end pg.LSN, cancel func()) {
+	sink := holding(base)
+	said, err := hotSession(t, sink, func(s *fakeStream, end pg.LSN, cancel func()) {
 		s.send(walMessage(end, end+100, zeros(100))[:walHeader+50]) // half a message, which is waited for
+		eventually(t, "it is there", func() bool { return sink.end() == end+50 })
 		cancelled = time.Now()
 		cancel()
 		s.rest()
@@ -167,7 +172,7 @@ func pair(t *testing.T, l limits) (*wire, net.Conn) {
 func TestHotReadWaitsForAMomentOnly(t *testing.T) {
 	w, _ := pair(t, limits{})
 	began := time.Now()
-	if _, err := w.read(make([]byte, 10)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := w.read([][]byte{make([]byte, 10)}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(began); took < socketWait/2 || took > 20*socketWait {
@@ -215,7 +220,7 @@ func TestHeatingAndCoolingLosesNoBytes(t *testing.T) {
 		must(t, err)
 		got := make([]byte, 2)
 		must(t, w.limitRead(time.Second))
-		if n, err := w.read(got); n != 1 || err != nil || got[0] != i {
+		if n, err := w.read([][]byte{got}); n != 1 || err != nil || got[0] != i {
 			t.Fatalf("read %v, %d, %v; want %d", got, n, err, i)
 		}
 		must(t, w.write([]byte{i}))
@@ -225,7 +230,7 @@ func TestHeatingAndCoolingLosesNoBytes(t *testing.T) {
 	}
 	must(t, w.cool())
 	w.interrupt()
-	if _, err := w.read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := w.read([][]byte{make([]byte, 1)}); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("after the interruption: %v", err)
 	}
 }
@@ -252,4 +257,59 @@ func TestNotAllStreamsAreHot(t *testing.T) {
 	if n := hotStreams(); n != 0 {
 		t.Errorf("%d streams are hot", n)
 	}
+}
+
+// A stream that catches up reads many messages at once, and guesses how long they are. Whatever the source does instead, the
+// bytes are the same in the end.
+func TestGuessedReadsPutEveryByteInItsPlace(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		lengths := rapid.SliceOfN(rapid.OneOf(
+			rapid.Just(maxSend), rapid.IntRange(0, 300), rapid.IntRange(maxSend-40, maxSend+40), rapid.IntRange(0, 3*maxSend),
+		), 1, 60).Draw(rt, "lengths of messages")
+		others := rapid.SliceOfN(rapid.SampledFrom([]string{"", "", "", "keepalive", "notice", "pause"}), 1, 10).Draw(rt, "between them")
+		if err := checkGuesses(t, lengths, others); err != nil {
+			rt.Fatal(err)
+		}
+	})
+}
+
+func checkGuesses(t *testing.T, lengths []int, others []string) error {
+	f, sink := newFakeSource(t), holding(base)
+	cfg, end := f.listen(t)
+	defer end()
+	want := make([]byte, 0, 8<<20)
+	random := rand.NewChaCha8([32]byte{2})
+	f.stream = func(s *fakeStream) {
+		s.begin()
+		s.untilFlush(base)
+		for i, n := range append([]int{1000}, lengths...) { // after the first, the stream catches up
+			data := zeros(n)
+			_, _ = random.Read(data)
+			at := base + pg.LSN(len(want))
+			want = append(want, data...)
+			s.send(walMessage(at, at+64*mib, data))
+			switch others[i%len(others)] {
+			case "keepalive":
+				s.send(keepaliveMessage(at, 1))
+			case "notice":
+				s.send(otherMessage('N', "SWARNING\x00C01000\x00Mnothing\x00\x00"))
+			case "pause":
+				time.Sleep(time.Millisecond)
+			}
+		}
+		s.untilFlush(base + pg.LSN(len(want)))
+		s.send(otherMessage('C', "COPY 0\x00"))
+		s.rest()
+	}
+	r, err := NewReceiver(cfg, sink)
+	if err != nil {
+		return err
+	}
+	if err := r.Run(t.Context()); !errors.Is(err, ErrSourceShutdown) {
+		return err
+	}
+	if !bytes.Equal(sink.bytes, want) {
+		return fmt.Errorf("%d bytes are held that are not the %d that were sent", len(sink.bytes), len(want))
+	}
+	return nil
 }

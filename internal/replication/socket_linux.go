@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,8 @@ const socketWait = 50 * time.Millisecond
 // wakes that thread and no other, which is a context switch less, and several microseconds, each time. It has one owner, and
 // one who writes; see voice.
 type socket struct {
-	fd int
+	fd    int
+	iovec [maxParts]unix.Iovec
 }
 
 // detachable says whether a connection can become a socket.
@@ -75,19 +77,24 @@ func (s *socket) attach() (net.Conn, error) {
 	return conn, nil
 }
 
-// read returns what is there, and waits for a moment if there is nothing. Then the error is os.ErrDeadlineExceeded.
-func (s *socket) read(p []byte) (int, error) {
+// read fills the parts with what is there, one after the other, and waits for a moment if there is nothing. Then the error is
+// os.ErrDeadlineExceeded.
+func (s *socket) read(parts [][]byte) (int, error) {
+	for i, p := range parts {
+		s.iovec[i].Base = &p[0]
+		s.iovec[i].SetLen(len(p))
+	}
 	for {
-		n, err := unix.Read(s.fd, p)
+		n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(s.fd), uintptr(unsafe.Pointer(&s.iovec)), uintptr(len(parts)))
 		switch {
-		case errors.Is(err, unix.EINTR):
+		case errno == unix.EINTR:
 			continue
-		case err != nil:
-			return 0, socketError("read", err)
+		case errno != 0:
+			return 0, socketError("readv", errno)
 		case n == 0:
 			return 0, errClosed
 		}
-		return n, nil
+		return int(n), nil
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 // socket is not there: the runtime's poller does all reading.
 type socket struct{}
 
-func detachable(net.Conn) bool            { return false }
-func detach(net.Conn) (*socket, error)    { return nil, errors.ErrUnsupported }
-func (*socket) attach() (net.Conn, error) { return nil, errors.ErrUnsupported }
-func (*socket) read([]byte) (int, error)  { return 0, errors.ErrUnsupported }
-func (*socket) write([]byte) (int, error) { return 0, errors.ErrUnsupported }
-func (*socket) close()                    {}
+func detachable(net.Conn) bool             { return false }
+func detach(net.Conn) (*socket, error)     { return nil, errors.ErrUnsupported }
+func (*socket) attach() (net.Conn, error)  { return nil, errors.ErrUnsupported }
+func (*socket) read([][]byte) (int, error) { return 0, errors.ErrUnsupported }
+func (*socket) write([]byte) (int, error)  { return 0, errors.ErrUnsupported }
+func (*socket) close()                     {}

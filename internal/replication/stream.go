@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,9 @@ import (
 const (
 	// catchUp is the lag from which on reading does not wait for the disk.
 	catchUp = 1 << 20
-	// gather is how long a stream that lags gathers WAL for one sync, if a segment takes longer.
-	gather = 20 * time.Millisecond
+	// gather is how long a stream that lags gathers WAL for one sync, if that is little, and gatherMuch if it is much.
+	gather     = 20 * time.Millisecond
+	gatherMuch = 500 * time.Millisecond
 )
 
 // phase is how far a stream is, by the protocol.
@@ -64,7 +66,9 @@ type stream struct {
 	sourceEnd pg.LSN // the highest end that the source told of
 	replyDue  bool   // it asked for an answer
 
-	small   [64]byte        // what is read into while nothing is expected, or but a message's header
+	into    [maxParts][]byte // see parts
+	headers [maxParts / 2][walHeader]byte
+	small   [64]byte        // what is read into while nothing is expected
 	full    bool            // the last read filled its buffer, so more was probably there
 	chunk   *[chunkLen]byte // nil unless the stream is live
 	readAt  time.Time       // when a read last ended
@@ -132,11 +136,11 @@ func (s *stream) ask() error {
 
 // turn is one wait for the source, and what its answer brings about.
 func (s *stream) turn(ctx context.Context) error {
-	chunk, err := s.read(ctx)
+	parts, err := s.read(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.work(ctx, chunk); err != nil {
+	if err := s.work(ctx, parts); err != nil {
 		return err
 	}
 	if !s.verified && s.phase == copying && s.receiver.sink.Verified() {
@@ -147,12 +151,12 @@ func (s *stream) turn(ctx context.Context) error {
 }
 
 // work is the part of a turn in which the disk may keep us.
-func (s *stream) work(ctx context.Context, chunk []byte) error {
+func (s *stream) work(ctx context.Context, parts [][]byte) error {
 	if s.voice.open {
 		s.pulse.arm()
 		defer s.pulse.disarm()
 	}
-	if err := s.take(ctx, chunk); err != nil {
+	if err := s.take(ctx, parts); err != nil {
 		return err
 	}
 	if s.mode != catchingUp {
@@ -206,8 +210,22 @@ func (s *stream) next() mode {
 // behind says whether the source has much that is not here yet.
 func (s *stream) behind() bool { return s.received+catchUp < s.sourceEnd }
 
-// take works through what was read.
-func (s *stream) take(ctx context.Context, chunk []byte) error {
+// take works through what was read. From where a guess was wrong, the bytes are put aside first: taking WAL in might put it over
+// what comes behind.
+func (s *stream) take(ctx context.Context, parts [][]byte) error {
+	for i, part := range parts {
+		if i > 0 && !s.fits(part, i+1 == len(parts)) {
+			return s.takeChunk(ctx, bytes.Join(parts[i:], nil))
+		}
+		if err := s.takeChunk(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeChunk works through bytes that come one after the other.
+func (s *stream) takeChunk(ctx context.Context, chunk []byte) error {
 	for {
 		f, rest, err := s.decoder.next(chunk)
 		if err != nil {
@@ -274,7 +292,8 @@ func (s *stream) commit() error {
 // itself.
 func (s *stream) commitBeside() error {
 	pending := &s.disk.pending
-	late := s.behind() && s.readAt.Sub(pending.readAt) >= gather
+	age := s.readAt.Sub(pending.readAt)
+	late := s.behind() && (age >= gatherMuch || age >= gather && pending.bytes < catchUp)
 	if pending.bytes > 0 && !s.disk.syncing() && (late || !s.underWay()) {
 		s.disk.submit(true)
 	}

@@ -63,7 +63,7 @@ func (w *wire) heat() {
 	defer w.mu.Unlock()
 	sock, err := detach(w.conn)
 	if err != nil {
-		hot.leave() // the poller does as well
+		hot.add(-1) // the poller does as well
 		return
 	}
 	w.sock, w.conn, w.in = sock, nil, nil
@@ -74,7 +74,7 @@ func (w *wire) cool() error {
 	if w.sock == nil {
 		return nil
 	}
-	hot.leave()
+	hot.add(-1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	conn, err := w.sock.attach()
@@ -135,12 +135,12 @@ func (w *wire) limitRead(d time.Duration) error {
 	return w.conn.SetReadDeadline(time.Now().Add(d))
 }
 
-// read returns what is there, and waits if there is nothing.
-func (w *wire) read(p []byte) (int, error) {
+// read fills the parts, or only the first, with what is there, and waits if there is nothing.
+func (w *wire) read(parts [][]byte) (int, error) {
 	if w.sock == nil {
-		return w.in.Read(p)
+		return w.in.Read(parts[0])
 	}
-	n, err := w.sock.read(p)
+	n, err := w.sock.read(parts)
 	if now := time.Now(); now.Sub(w.yieldedAt) >= yieldEvery {
 		w.yieldedAt = now
 		runtime.Gosched()
@@ -210,7 +210,7 @@ func (w *wire) close() {
 	if w.sock != nil {
 		w.sock.close()
 		w.sock = nil
-		hot.leave()
+		hot.add(-1)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
