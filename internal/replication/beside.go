@@ -1,56 +1,69 @@
 package replication
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // aheadBlocks is how much WAL may be under way to the disk: enough that reading goes on while a segment is synced. Measured from
 // 1 to 32 MiB: less makes the two wait for each other, more falls out of the processor's caches.
 const aheadBlocks = 8
 
-// besideThreads is how many threads are in system calls most of the time: the reader's and the writer's.
+// besideThreads is how many threads are in system calls most of the time: the reader's, the writer's, and now and then the
+// syncer's.
 const besideThreads = 2
 
-// start begins to write and sync beside the caller, who must come back by join.
+// start begins to write and sync beside the caller, who must come back by join. Writing and syncing do not wait for each other
+// either: a disk that takes its time to sync a segment goes on to be given the next.
 func (d *disk) start() {
 	// Neither side ever waits to be rid of something: there are never as many jobs, since one that does not fill its block has a
 	// sync, and no other sync is asked for meanwhile.
-	b := &beside{jobs: make(chan job, 2*aheadBlocks), results: make(chan result, 2*aheadBlocks)}
+	b := &beside{
+		jobs:    make(chan job, 2*aheadBlocks),
+		written: make(chan result, 2*aheadBlocks),
+		results: make(chan result, 2*aheadBlocks),
+	}
 	if d.block != nil {
 		b.blocks = 1
 	}
 	d.beside = b
 	hot.add(besideThreads)
-	b.helper.Go(func() { d.work(b) })
+	b.helpers.Go(func() { d.writeJobs(b) })
+	b.helpers.Go(func() { d.syncJobs(b) })
 }
 
-// work does the jobs in order. It uses nothing of d but what never changes.
-func (d *disk) work(b *beside) {
+// writeJobs writes in order. After an error nothing more is written. Like syncJobs, it uses nothing of d but what never changes.
+func (d *disk) writeJobs(b *beside) {
+	defer close(b.written)
 	var failed error
 	for j := range b.jobs {
 		r := result{job: j, err: failed}
-		if failed == nil {
-			d.do(&r)
-			failed = r.err
+		if failed == nil && len(j.data) > 0 {
+			failed = d.sink.Write(j.data, &j.end)
+		}
+		if failed != nil && r.err == nil {
+			failed = fmt.Errorf("write %d bytes up to %s: %w", len(j.data), j.end.Position(), failed)
+			r.err = failed
+		}
+		if j.sync && r.err == nil {
+			b.written <- r
+			continue
 		}
 		b.results <- r
-		if j.sync || failed != nil {
+		if r.err != nil {
 			d.woken()
 		}
 	}
 }
 
-func (d *disk) do(r *result) {
-	if len(r.data) > 0 {
-		r.err = d.sink.Write(r.data, &r.end)
-	}
-	if r.err != nil {
-		r.err = fmt.Errorf("write %d bytes up to %s: %w", len(r.data), r.end.Position(), r.err)
-		return
-	}
-	if r.sync {
-		r.flush, r.err = d.sink.Sync()
-		r.syncing = true
+// syncJobs syncs what was written. After an error nothing more is synced.
+func (d *disk) syncJobs(b *beside) {
+	var failed error
+	for r := range b.written {
+		r.err = failed
+		if failed == nil {
+			r.flush, r.err = d.sink.Sync()
+			r.synced, failed = true, r.err
+		}
+		b.results <- r
+		d.woken()
 	}
 }
 
@@ -125,7 +138,7 @@ func (d *disk) ended(r result) error {
 	if r.full != nil {
 		b.free = append(b.free, r.full)
 	}
-	if r.syncing {
+	if r.synced {
 		return d.vouched(r.batch, r.flush, r.err)
 	}
 	if r.sync {
@@ -134,7 +147,7 @@ func (d *disk) ended(r result) error {
 	return r.err
 }
 
-// join has everything written that was received, and ends the goroutine. The first error counts; what came after it was not
+// join has everything written that was received, and ends the goroutines. The first error counts; what came after it was not
 // tried.
 func (d *disk) join() error {
 	b := d.beside
@@ -151,7 +164,7 @@ func (d *disk) join() error {
 			first = err
 		}
 	}
-	b.helper.Wait()
+	b.helpers.Wait()
 	hot.add(-besideThreads)
 	d.beside = nil
 	for _, free := range b.free {

@@ -22,7 +22,7 @@ func (b *batch) add(bytes int64, readAt time.Time) {
 	b.bytes += bytes
 }
 
-// disk has the sink write and sync what the stream receives: inline, or, while the stream catches up, by a goroutine of its own
+// disk has the sink write and sync what the stream receives: inline, or, while the stream catches up, by goroutines of its own
 // beside a caller who goes on reading. It has one owner.
 //
 // WAL lies in a block until it is written. Inline, it is appended as soon as what was read is worked through. Beside, it is
@@ -30,7 +30,7 @@ func (b *batch) add(bytes int64, readAt time.Time) {
 type disk struct {
 	sink    Sink
 	segment pg.SegmentSize // of the source
-	// woken is called, by the goroutine beside, when collect has something that matters.
+	// woken is called, by a goroutine beside, when collect has something that matters.
 	woken func()
 
 	block *block
@@ -46,11 +46,12 @@ type disk struct {
 	failed  bool   // a sync has failed: none is tried again
 }
 
-// beside is the goroutine that writes and syncs, and what was handed to it.
+// beside is what goes on in other goroutines: one writes, one syncs.
 type beside struct {
 	jobs    chan job
+	written chan result // to be synced
 	results chan result
-	helper  sync.WaitGroup
+	helpers sync.WaitGroup
 	running int // jobs without a result
 	syncs   int // of them, those with a sync
 	blocks  int // that are in use, the one that is being filled included
@@ -71,7 +72,7 @@ type result struct {
 	flush pg.LSN // of a sync
 	err   error
 
-	syncing bool // it was the sync that failed
+	synced bool // the sync was tried, and err is its
 }
 
 // begin says where the next byte belongs.

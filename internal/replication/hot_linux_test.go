@@ -17,8 +17,8 @@ import (
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
-// listen makes a fake reachable over TCP, in real time. Close ends that.
-func (f *fakeSource) listen(t *testing.T) (cfg Config, close func()) {
+// listen makes a fake reachable over TCP, in real time, until end.
+func (f *fakeSource) listen(t *testing.T) (cfg Config, end func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -276,7 +276,6 @@ func TestGuessedReadsPutEveryByteInItsPlace(t *testing.T) {
 func checkGuesses(t *testing.T, lengths []int, others []string) error {
 	f, sink := newFakeSource(t), holding(base)
 	cfg, end := f.listen(t)
-	defer end()
 	want := make([]byte, 0, 8<<20)
 	random := rand.NewChaCha8([32]byte{2})
 	f.stream = func(s *fakeStream) {
@@ -302,11 +301,11 @@ func checkGuesses(t *testing.T, lengths []int, others []string) error {
 		s.rest()
 	}
 	r, err := NewReceiver(cfg, sink)
-	if err != nil {
-		return err
-	}
-	if err := r.Run(t.Context()); !errors.Is(err, ErrSourceShutdown) {
-		return err
+	must(t, err)
+	err = r.Run(t.Context())
+	end()
+	if !errors.Is(err, ErrSourceShutdown) {
+		return fmt.Errorf("the session ended: %w", err)
 	}
 	if !bytes.Equal(sink.bytes, want) {
 		return fmt.Errorf("%d bytes are held that are not the %d that were sent", len(sink.bytes), len(want))

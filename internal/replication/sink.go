@@ -7,7 +7,7 @@ import (
 )
 
 // Sink is what keeps the WAL. The receiver calls one method at a time, except that Check, Expect and Verified may be called while
-// a Write or a Sync runs.
+// a Write or a Sync runs, and Write while a Sync runs.
 type Sink interface {
 	// Held says what is held and promised. It is asked at each connect, and again after a Follow.
 	Held() Held

@@ -40,13 +40,13 @@ const (
 	// and is the next turn's, so one sync covers all commits that came during the one before. If turns come close, it waits in
 	// the kernel (wire.heat).
 	live
-	// catchingUp reads straight into blocks of memory, and another goroutine writes and syncs them: no commit waits for a
-	// single sync, so all that counts is that neither the source nor the disk ever waits.
+	// catchingUp reads straight into blocks of memory, others write and sync them: no commit waits for a single
+	// sync, so all that counts is that neither the source nor the disk ever waits.
 	catchingUp
 )
 
 // stream is one START_REPLICATION. It belongs to the goroutine of run, with two exceptions: while that one is inside the sink,
-// pulse has the voice; and while it catches up, disk has a goroutine for the sink.
+// pulse has the voice; and while it catches up, disk has goroutines for the sink.
 type stream struct {
 	receiver *Receiver
 	entry    entry

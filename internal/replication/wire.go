@@ -52,7 +52,7 @@ func newWire(conn net.Conn, in io.Reader, l limits) *wire {
 
 // yieldEvery is how often a hot reader parks. One that never does looks to the scheduler as if it had been in one long system
 // call, and its P is taken away in each call that lasts longer than 20 us: twice the context switches, and the CPU.
-const yieldEvery = 3 * time.Millisecond
+const yieldEvery = 7 * time.Millisecond
 
 // heat makes reads and writes block their thread. Where that is not possible, nothing changes.
 func (w *wire) heat() {

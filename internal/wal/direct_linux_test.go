@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -79,7 +80,7 @@ func TestDirectAndOrdinaryWritesSeeEachOther(t *testing.T) {
 func check(t *testing.T, f *file, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
-	if n, err := f.ReadAt(got, 0); err != nil && err != io.EOF || n != len(want) {
+	if n, err := f.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) || n != len(want) {
 		t.Fatalf("read %d bytes: %v", n, err)
 	}
 	if !bytes.Equal(got, want) {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"strings"
@@ -48,6 +49,9 @@ func (s *idleSource) accept() {
 	}
 }
 
+// keepalive says that the WAL still ends where it did: the kind, the end, the time, no reply wanted.
+var keepalive = append(binary.BigEndian.AppendUint64([]byte{'k'}, 0x1000000), make([]byte, 8+1)...)
+
 // serve answers one connection until its client leaves.
 func serve(conn net.Conn) {
 	b := pgproto3.NewBackend(conn, conn)
@@ -66,8 +70,13 @@ func serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if query, ok := msg.(*pgproto3.Query); ok {
-			answer(b, query.String, systemID)
+		switch msg := msg.(type) {
+		case *pgproto3.Query:
+			answer(b, msg.String, systemID)
+		case *pgproto3.CopyData: // a status, whose last byte asks for a sign of life
+			if n := len(msg.Data); n > 0 && msg.Data[n-1] == 1 {
+				b.Send(&pgproto3.CopyData{Data: keepalive})
+			}
 		}
 	}
 }
