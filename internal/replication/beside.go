@@ -33,10 +33,12 @@ func (d *disk) start() {
 func (d *disk) writeJobs(b *beside) {
 	defer close(b.written)
 	var failed error
+	var turns turns
 	for j := range b.jobs {
 		r := result{job: j, err: failed}
 		if failed == nil && len(j.data) > 0 {
 			failed = d.sink.Write(j.data, &j.end)
+			turns.yield()
 		}
 		if failed != nil && r.err == nil {
 			failed = fmt.Errorf("write %d bytes up to %s: %w", len(j.data), j.end.Position(), failed)

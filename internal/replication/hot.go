@@ -3,6 +3,7 @@ package replication
 import (
 	"runtime"
 	"sync"
+	"time"
 )
 
 // hot counts the threads that streams block in system calls. All streams share what the process has, and so this is the package's.
@@ -43,5 +44,21 @@ func (h *heat) addLocked(n int) {
 	h.threads += n
 	if want := min(h.threads, maxHot()) + 1; n > 0 && runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
+	}
+}
+
+// yieldEvery is how often a goroutine that is in system calls most of the time has to let others have its P.
+const yieldEvery = 7 * time.Millisecond
+
+// turns is what such a goroutine remembers. One that never parks looks to the scheduler, after 10 ms, as if it had been in one
+// long system call: its P is then taken away in each call that lasts longer than 20 us, which doubles the context switches and
+// keeps the scheduler's monitor awake. To yield each time would cost as much.
+type turns struct{ yieldedAt time.Time }
+
+// yield is called after each system call.
+func (t *turns) yield() {
+	if now := time.Now(); now.Sub(t.yieldedAt) >= yieldEvery {
+		t.yieldedAt = now
+		runtime.Gosched()
 	}
 }

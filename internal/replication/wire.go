@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +39,8 @@ type wire struct {
 	mu   sync.Mutex // taken by the owner to change conn, and by others to use it
 	conn net.Conn   // guarded by mu; nil while the wire is hot
 
-	sock      *socket   // the owner's; nil unless the wire is hot
-	yieldedAt time.Time // when the owner last let others have its P
+	sock  *socket // the owner's; nil unless the wire is hot
+	turns turns   // the owner's
 }
 
 var errBroken = errors.New("write to the source: a write before failed")
@@ -49,10 +48,6 @@ var errBroken = errors.New("write to the source: a write before failed")
 func newWire(conn net.Conn, in io.Reader, l limits) *wire {
 	return &wire{conn: conn, in: in, limits: l}
 }
-
-// yieldEvery is how often a hot reader parks. One that never does looks to the scheduler as if it had been in one long system
-// call, and its P is taken away in each call that lasts longer than 20 us: twice the context switches, and the CPU.
-const yieldEvery = 7 * time.Millisecond
 
 // heat makes reads and writes block their thread. Where that is not possible, nothing changes.
 func (w *wire) heat() {
@@ -141,10 +136,7 @@ func (w *wire) read(parts [][]byte) (int, error) {
 		return w.in.Read(parts[0])
 	}
 	n, err := w.sock.read(parts)
-	if now := time.Now(); now.Sub(w.yieldedAt) >= yieldEvery {
-		w.yieldedAt = now
-		runtime.Gosched()
-	}
+	w.turns.yield()
 	return n, err
 }
 

@@ -21,7 +21,7 @@ func TestIdle(t *testing.T) {
 	f := &field{t: t, ctx: t.Context(), program: build(t)}
 	source := newIdleSource(t)
 	n := f.node()
-	ctx, cancel := context.WithTimeout(f.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(f.ctx, 2*time.Minute+2**idleFor)
 	defer cancel()
 	connect := func(first, last int) {
 		for i := first; i < last; i++ {
