@@ -11,7 +11,8 @@ func TestModes(t *testing.T) {
 		change func(*stream)
 		want   mode
 	}{
-		"at first":                             {func(s *stream) { s.mode = idle }, live},
+		"more than a word came":                {func(s *stream) { s.mode, s.full = idle, true }, live},
+		"a word came":                          {func(s *stream) { s.mode, s.full = idle, false }, idle},
 		"nothing comes":                        {func(s *stream) { s.mode, s.silence = idle, time.Millisecond }, idle},
 		"something came":                       {func(*stream) {}, live},
 		"quiet for a moment":                   {func(s *stream) { s.silence = idleAfter - 1 }, live},

@@ -200,8 +200,8 @@ func (s *stream) next() mode {
 		return catchingUp // what it has handed over comes back first
 	case s.silence >= idleAfter:
 		return idle
-	case s.mode == idle && s.silence > 0:
-		return idle
+	case s.mode == idle && (s.silence > 0 || !s.full && s.decoder.atBorder()):
+		return idle // a word that is short, such as a keepalive, is worth no memory
 	default:
 		return live
 	}
