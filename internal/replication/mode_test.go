@@ -18,6 +18,7 @@ func TestModes(t *testing.T) {
 		"quiet for a moment":                   {func(s *stream) { s.silence = idleAfter - 1 }, live},
 		"quiet for longer":                     {func(s *stream) { s.silence = idleAfter }, idle},
 		"far behind":                           {func(s *stream) { s.sourceEnd = base + much }, catchingUp},
+		"much came at once":                    {func(s *stream) { s.disk.pending.bytes = catchUp }, catchingUp},
 		"far behind, not compared":             {func(s *stream) { s.sourceEnd, s.verified = base+much, false }, live},
 		"far behind, and the source is ending": {func(s *stream) { s.sourceEnd, s.phase = base+much, closing }, live},
 		"nearly there, nothing under way":      {func(s *stream) { s.mode, s.sourceEnd = catchingUp, base+little }, live},

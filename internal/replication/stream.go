@@ -194,8 +194,8 @@ func (s *stream) steer() error {
 // next is the mode that fits what is known.
 func (s *stream) next() mode {
 	switch {
-	case s.phase == copying && s.verified && s.behind():
-		return catchingUp
+	case s.phase == copying && s.verified && (s.behind() || s.disk.pending.bytes >= catchUp):
+		return catchingUp // the source's end may be old news: what it sent before lies in the socket
 	case s.disk.busy():
 		return catchingUp // what it has handed over comes back first
 	case s.silence >= idleAfter:
