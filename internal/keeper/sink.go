@@ -136,6 +136,15 @@ func (s *sink) Append(lsn pg.LSN, p []byte) error {
 	return err
 }
 
+// Check implements replication.Sink.
+func (s *sink) Check(lsn pg.LSN, p []byte) (pg.Walker, error) { return s.Log().Check(lsn, p) }
+
+// Write implements replication.Sink.
+func (s *sink) Write(p []byte, end *pg.Walker) error { return s.Log().Write(p, end) }
+
+// Expect implements replication.Sink.
+func (s *sink) Expect(end pg.LSN) { s.Log().Expect(end) }
+
 // Sync implements replication.Sink. It is the only place from which an
 // acknowledged position comes.
 func (s *sink) Sync() (pg.LSN, error) {
