@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/backup"
@@ -76,16 +78,49 @@ func rangeToUpload(h pg.History, b timeline.Backup, committed pg.LSN, size pg.Se
 	return r, true
 }
 
+// copies are the segments of which this node has put a copy into object storage
+// while they were open. It is superfluous once the segment is there as a whole.
+type copies struct {
+	mu       sync.Mutex
+	segments []pg.SegNo // guarded by mu; each once
+}
+
+func (c *copies) add(n pg.SegNo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.segments, n) {
+		c.segments = append(c.segments, n)
+	}
+}
+
+// takeBelow takes out those that lie below a segment.
+func (c *copies) takeBelow(n pg.SegNo) []pg.SegNo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var below, kept []pg.SegNo
+	for _, s := range c.segments {
+		if s < n {
+			below = append(below, s)
+		} else {
+			kept = append(kept, s)
+		}
+	}
+	c.segments = kept
+	return below
+}
+
 // cleanPartials removes the copies of segments that are there as a whole now.
 func (m *Member) cleanPartials(ctx context.Context, t *backup.Timeline) error {
-	b := m.Backup()
-	if b.Partial.LSN == 0 || b.Partial.LSN > b.LSN || m.cleaned.Load() == uint64(b.Partial.LSN) {
+	superfluous := m.copies.takeBelow(m.Control().SegmentSize.SegNo(m.Backup().LSN))
+	if len(superfluous) == 0 {
 		return nil
 	}
 	if err := t.CleanPartials(ctx); err != nil {
+		for _, n := range superfluous {
+			m.copies.add(n)
+		}
 		return fmt.Errorf("remove copies of open segments: %w", err)
 	}
-	m.cleaned.Store(uint64(b.Partial.LSN))
 	return nil
 }
 
@@ -121,6 +156,7 @@ func (m *Member) putPartial(ctx context.Context, t *backup.Timeline, end pg.Posi
 	if err := errors.Join(err, checked.Close()); err != nil {
 		return fmt.Errorf("back up the open segment up to %s: %w", end, err)
 	}
+	m.copies.add(size.SegNo(end.LSN))
 	return nil
 }
 

@@ -35,7 +35,7 @@ type Member struct {
 	receiver       atomic.Pointer[receiver]
 	lastSettings   atomic.Pointer[replication.Settings]
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
-	cleaned        atomic.Uint64                  // the partial up to which copies of open segments were removed
+	copies         copies
 }
 
 // receiver is a receiver and the source that it was made for.
@@ -58,6 +58,9 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{Timeline: tl, keeper: k, inside: pass}
+	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
+		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
+	}
 	m.manager = manager.New(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
 		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial,
