@@ -224,8 +224,8 @@ func (m *Member) claimOne(ctx context.Context, t *backup.Timeline, tli pg.TLI, e
 	}
 	err = t.Claim(ctx, backup.Claim{TLI: tli, History: raw, Record: record})
 	if claimed := new(backup.ClaimedError); errors.As(err, &claimed) {
-		why := claimed.Error() + ". Set the source to the server whose promotion was followed first; to keep the WAL of this one, " +
-			"give it a timeline of its own"
+		why := claimed.Error() + ". Keep this node's directory of the timeline, if the WAL of this promotion is wanted, but move it away; then create the timeline " +
+			"here again, with the server whose promotion was followed first as its source"
 		return errors.Join(err, m.SetConflict(ctx, tli, why))
 	}
 	if err != nil {

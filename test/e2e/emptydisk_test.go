@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -42,7 +43,15 @@ func TestNodeWithALostDiskLearnsTheSealBeforeItAcknowledges(t *testing.T) {
 	go func() { answered <- client.Exec(b.ctx, "INSERT INTO ledger VALUES (-1)") }()
 	b.do(b.node.Start(b.ctx))
 	b.do(b.node.Join(b.ctx, b.primary.Conninfo()))
-	b.refused("TLI 1", "sealed with the end "+seal.End.String(), "set the source to the server that took over")
+	s := b.await("the source is refused", func(s rig.Status) bool { return s.Source.State == "sealed" && s.Source.Error != "" })
+	if s.Seal == nil || *s.Seal != seal {
+		t.Errorf("the status has the seal %+v, want %+v", s.Seal, seal)
+	}
+	for _, piece := range []string{"TLI 1", "sealed with the end " + seal.End.String(), "set the source to the server that took over"} {
+		if !strings.Contains(s.Source.Error, piece) {
+			t.Errorf("the refusal does not name %q: %s", piece, s.Source.Error)
+		}
+	}
 	b.hangs(b.primary, "INSERT INTO ledger VALUES (-2)")
 	select {
 	case err := <-answered:
@@ -69,9 +78,10 @@ func TestChildThatDiesIsRestoredFromObjectStorageAlone(t *testing.T) {
 	b.await("the tail is stored", func(s rig.Status) bool { return s.Backup.Partial != nil && s.Backup.Partial.End >= seal.End })
 	b.loseNode()
 
-	unseen := b.restore(storeCommand(url), nil) // sealed: nothing has to be accepted
+	// Object storage alone cannot be certain that no TLI 2 was followed: --accept-data-loss takes its word for that.
+	unseen := b.restore(storeCommand(url, "--accept-data-loss"), nil)
 	b.do(unseen.Kill())
-	child := b.restore(storeCommand(url), map[string]string{"synchronous_standby_names": rig.NodeID})
+	child := b.restore(storeCommand(url, "--accept-data-loss"), map[string]string{"synchronous_standby_names": rig.NodeID})
 	if fork := b.fork(child, 2); fork != seal.End {
 		t.Errorf("fork %s, seal %s", fork, seal.End)
 	}
@@ -128,7 +138,10 @@ func TestSecondPromotionOnAnotherNodeIsRefused(t *testing.T) {
 	b.refusedBy(other, "TLI 2 belongs to another promotion")
 	b.hangs(second, "INSERT INTO ledger VALUES (-2)")
 
-	b.do(other.Follow(b.ctx, first.Conninfo())) // as the text says
+	b.do(other.Kill())
+	b.do(other.DestroyDisk()) // as the text says
+	b.do(other.Start(b.ctx))
+	b.do(other.Join(b.ctx, first.Conninfo()))
 	b.awaitValue(first, "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'b' AND flush_lsn IS NOT NULL", "1")
 	b.do(first.Configure(b.ctx, map[string]string{"synchronous_standby_names": "ANY 2 (" + rig.NodeID + ", b)"}))
 	b.commit(first, 3)
@@ -146,7 +159,9 @@ func (b *bench) history(s *pgserver.Server, tli pg.TLI) string {
 // the pieces that it has to name.
 func (b *bench) refusedBy(n *rig.Node, pieces ...string) {
 	b.t.Helper()
-	s, err := n.AwaitStatus(b.ctx, "the source is refused", func(s rig.Status) bool { return s.Source.State == "refused" })
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	s, err := n.AwaitStatus(ctx, "the source is refused", func(s rig.Status) bool { return s.Source.State == "refused" })
 	b.do(err)
 	for _, piece := range pieces {
 		if !strings.Contains(s.Source.Error, piece) {
