@@ -82,13 +82,15 @@ func rangeToUpload(h pg.History, b timeline.Backup, committed pg.LSN, size pg.Se
 // cleanPartials removes the copies of segments that are there as a whole now.
 func (m *Member) cleanPartials(ctx context.Context, t *backup.Timeline) error {
 	b := m.Backup()
-	if b.Partial.LSN == 0 || b.Partial.LSN > b.LSN || m.cleaned.Load() == uint64(b.Partial.LSN) {
+	if b.Partial.LSN == 0 || m.cleaned.Load() == uint64(b.Partial.LSN) {
 		return nil
 	}
 	if err := t.CleanPartials(ctx); err != nil {
 		return fmt.Errorf("remove copies of open segments: %w", err)
 	}
-	m.cleaned.Store(uint64(b.Partial.LSN))
+	if b.Partial.LSN <= b.LSN { // else it is of a segment that is open yet, and its turn comes
+		m.cleaned.Store(uint64(b.Partial.LSN))
+	}
 	return nil
 }
 

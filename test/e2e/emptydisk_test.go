@@ -62,7 +62,9 @@ func TestNodeWithALostDiskLearnsTheSealBeforeItAcknowledges(t *testing.T) {
 		t.Errorf("sealed again by the node with the empty disk: %+v (%v), want %+v", again, err, seal)
 	}
 	b.do(b.primary.Kill())
-	<-answered
+	if err := <-answered; err == nil {
+		t.Error("a commit on the sealed primary was acknowledged")
+	}
 	_ = client.Close(b.ctx) // its server is gone
 }
 
