@@ -63,7 +63,7 @@ fuzz: ## each fuzz target for FUZZTIME
 .PHONY: bench
 bench: ## beside pg_receivewal, in one run; then Go's benchmarks
 	@scripts/deps.sh go postgresql
-	go test ./test/bench -count=1 -v -timeout 0 -run Compare -compare
+	go test ./test/bench -count=1 -v -timeout 0 -compare all
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 
 .PHONY: lint

@@ -181,6 +181,13 @@ func (fakeNode) DeleteTimeline(ctx context.Context, id timeline.ID, _ bool) erro
 	return nil
 }
 
+func (fakeNode) Trim(_ context.Context, _ timeline.ID, before string) (api.TrimResult, error) {
+	if before != "000000010000000000000002" {
+		return api.TrimResult{}, api.Errorf(api.KindInvalid, "%q is no segment's name", before)
+	}
+	return api.TrimResult{Segments: 3, Bytes: 1234, Before: 0x2000000}, nil
+}
+
 func (fakeNode) Seal(_ context.Context, id timeline.ID, accept bool) (api.SealResult, error) {
 	if id.Name == "odd" && !accept {
 		return api.SealResult{}, api.Errorf(api.KindRefused, "nodes b and c have to seal, too")

@@ -30,12 +30,13 @@ func (m *Member) backup(ctx context.Context) error {
 	}
 	uploader := backup.NewUploader(t, m.openWhole)
 	for {
-		r, more := m.nextRange()
+		line := m.Log().Lineage()
+		r, more := rangeToUpload(line, m.Backup(), m.committed(), m.Control().SegmentSize)
 		if !more {
 			return m.cleanPartials(ctx, t)
 		}
 		err := uploader.Run(ctx, r, func(n pg.SegNo) {
-			m.BackedUp(pg.Position{TLI: r.TLI, LSN: m.Control().SegmentSize.Start(n + 1)})
+			m.BackedUp(pg.Position{TLI: line.TLI, LSN: m.Control().SegmentSize.Start(n + 1)})
 			tasks.Progress(ctx)
 		})
 		if err != nil {
@@ -58,12 +59,8 @@ func (m *Member) committed() pg.LSN {
 	return min(s.CommitEnd, s.Flush.LSN)
 }
 
-// nextRange is the next run of whole segments of one TLI that are to be uploaded.
-func (m *Member) nextRange() (backup.Range, bool) {
-	return rangeToUpload(m.Log().Lineage(), m.Backup(), m.committed(), m.Control().SegmentSize)
-}
-
-// rangeToUpload is pure. Of a TLI that is not claimed nothing goes: another
+// rangeToUpload is the next run of whole segments of one TLI that are to be
+// uploaded. It is pure. Of a TLI that is not claimed nothing goes: another
 // promotion may have its number.
 func rangeToUpload(h pg.History, b timeline.Backup, committed pg.LSN, size pg.SegmentSize) (backup.Range, bool) {
 	from, to := size.SegNo(b.LSN), size.SegNo(committed)
@@ -226,9 +223,7 @@ func (m *Member) claimOne(ctx context.Context, t *backup.Timeline, tli pg.TLI, e
 	}
 	err = t.Claim(ctx, backup.Claim{TLI: tli, History: raw, Record: record})
 	if claimed := new(backup.ClaimedError); errors.As(err, &claimed) {
-		why := claimed.Error() + ". Keep this node's directory of the timeline, if the WAL of this promotion is wanted, but move it away; then create the timeline " +
-			"here again, with the server whose promotion was followed first as its source"
-		return errors.Join(err, m.SetConflict(ctx, tli, why))
+		return errors.Join(err, m.SetConflict(ctx, tli, conflictText(claimed)))
 	}
 	if err != nil {
 		return err
@@ -240,6 +235,13 @@ func (m *Member) claimOne(ctx context.Context, t *backup.Timeline, tli pg.TLI, e
 		return err
 	}
 	return m.Claimed(ctx, tli)
+}
+
+// conflictText says what to do where two servers were promoted to one TLI.
+func conflictText(err *backup.ClaimedError) string {
+	return err.Error() + ". If the one that was followed first is right: set the source to it, and, because this node has WAL of the other one, " +
+		"stop the node, move the timeline's directory away and create the timeline again; it takes over from object storage. To keep the WAL of " +
+		"the other one, give it a timeline of its own"
 }
 
 // storeEndOf brings the end of a TLI that was left to object storage: its last

@@ -139,6 +139,15 @@ func (s *sink) Append(lsn pg.LSN, p []byte) error {
 	return err
 }
 
+// Check implements replication.Sink.
+func (s *sink) Check(lsn pg.LSN, p []byte) (pg.Walker, error) { return s.Log().Check(lsn, p) }
+
+// Write implements replication.Sink.
+func (s *sink) Write(p []byte, end *pg.Walker) error { return s.Log().Write(p, end) }
+
+// Expect implements replication.Sink.
+func (s *sink) Expect(end pg.LSN) { s.Log().Expect(end) }
+
 // Sync implements replication.Sink. It is the only place from which an
 // acknowledged position comes.
 func (s *sink) Sync() (pg.LSN, error) {
@@ -174,8 +183,8 @@ func (s *sink) claimFirst() error {
 	if err == nil {
 		err = s.claim(ctx, t)
 	}
-	if errors.As(err, new(*backup.ClaimedError)) {
-		return s.conflict()
+	if claimed := new(backup.ClaimedError); errors.As(err, &claimed) {
+		return &replication.RefusedError{Reason: replication.Forked, Text: conflictText(claimed)}
 	}
 	if err != nil && s.session().Err() == nil {
 		s.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "new TLI is followed, and could not be claimed in object storage yet",

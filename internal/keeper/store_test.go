@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -533,7 +534,7 @@ func TestUnsealTakesTheSealBackEverywhere(t *testing.T) {
 	must(t, err)
 	node, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "elsewhere"})
 	must(t, err)
-	defer node.Close()
+	defer func() { must(t, node.Close()) }()
 	must(t, node.Timeline("acme", "main", id).MarkTailServed(t.Context(), 1)) // by wal-fetch without a node
 	if _, err := k.Unseal(t.Context(), main1, false); !errors.Is(err, timeline.ErrTailServed) {
 		t.Errorf("unsealed: %v", err)
@@ -573,5 +574,103 @@ func TestStatusSaysWhyNoSessionBegins(t *testing.T) {
 	m.tellUnmet(t.Context(), &replication.RefusedError{Reason: replication.Forked, Text: "two promotions"})
 	if state, _, r := m.SourceState(); state != "refused" || r.Reason != replication.Forked {
 		t.Errorf("state %s, %+v", state, r)
+	}
+}
+
+// TestNewTLIIsClaimedAndUploaded, after both came while object storage was away; also where that knows the new TLI already, and
+// lacks what its parent has.
+func TestNewTLIIsClaimedAndUploaded(t *testing.T) {
+	for name, known := range map[string]pg.TLI{"nothing is there": 0, "the parent's segments are missing": 2} {
+		t.Run(name, func(t *testing.T) {
+			dir := objects(t)
+			must(t, os.WriteFile(dir, nil, 0o600))
+			k := newHome(t).start(t, with(dir))
+			m := create(t, k, main1)
+			w := source(start + 2*mib + 300_000)
+			receive(t, m, w, w.End())
+			fork := w.End()
+			child := pg.History{TLI: 2, Forks: []pg.Fork{{TLI: 1, LSN: fork, Reason: "no recovery target specified"}}}
+			must(t, m.Follow(t.Context(), child, fmt.Appendf(nil, "1\t%s\tno recovery target specified\n", fork)))
+			two := w.Fork(2)
+			for two.End() < start+4*mib+1000 {
+				two.Record(1000)
+			}
+			must(t, os.Remove(dir))
+			store, err := k.depot.open(t.Context())
+			for ; err != nil; store, err = k.depot.open(t.Context()) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if known != 0 {
+				met := timeline.Meeting{
+					Incarnation: m.Control().Incarnation, SystemID: systemID, SegmentSize: seg, StoreID: store.ID(), Compression: "zstd",
+					Backup: pg.Position{TLI: known, LSN: start},
+				}
+				must(t, m.Meet(t.Context(), met))
+			}
+			end, err := m.BeginReceive()
+			must(t, err)
+			defer end()
+			from := m.Log().Rewind()
+			must(t, m.Log().Append(from, two.Bytes()[from-start:]))
+			_, err = m.Log().Sync()
+			must(t, err)
+			m.Synced()
+			backedUp(t, m, start+4*mib, two.End())
+			s, err := m.stored(t.Context())
+			must(t, err)
+			l, err := s.List(t.Context())
+			must(t, err)
+			var names []string
+			for _, o := range l.Segments {
+				names = append(names, pg.SegmentName(o.TLI, o.SegNo, seg))
+			}
+			want := []string{"000000010000000000000001", "000000010000000000000002", "000000020000000000000003", "000000020000000000000004"}
+			if !slices.Equal(names, want) {
+				t.Errorf("segments %q, want %q", names, want)
+			}
+			claim, err := s.ClaimOf(t.Context(), 2)
+			if err != nil || len(claim.Record) == 0 {
+				t.Errorf("claim: %+v, %v", claim, err)
+			}
+			parent, err := s.NewestPartial(t.Context(), 1, 3)
+			if err != nil || parent.End != fork {
+				t.Errorf("the end of TLI 1: %+v, %v", parent, err)
+			}
+		})
+	}
+}
+
+// TestOtherPromotionIsRefused (F6): another node has claimed TLI 2 for another server, with the same history.
+func TestOtherPromotionIsRefused(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + 300_000)
+	receive(t, m, w, w.End())
+	fork := w.End()
+	backedUp(t, m, start, fork)
+	raw := fmt.Appendf(nil, "1\t%s\tno recovery target specified\n", fork)
+	node, err := backup.Open(t.Context(), "file://"+dir, backup.Config{Node: "elsewhere"})
+	must(t, err)
+	defer func() { must(t, node.Close()) }()
+	_, id := look(t, dir)
+	must(t, node.Timeline("acme", "main", id).Claim(t.Context(), backup.Claim{TLI: 2, History: raw, Record: []byte("another first record")}))
+
+	must(t, m.Follow(t.Context(), pg.History{TLI: 2, Forks: []pg.Fork{{TLI: 1, LSN: fork, Reason: "no recovery target specified"}}}, raw))
+	two := w.Fork(2)
+	two.Record(500)
+	s := &sink{Member: m, session: t.Context, progress: func() {}}
+	s.Rewind()
+	from := m.Log().Rewind()
+	must(t, s.Append(from, two.Bytes()[from-start:]))
+	refused := new(replication.RefusedError)
+	if _, err := s.Sync(); !errors.As(err, &refused) || refused.Reason != replication.Forked || !strings.Contains(refused.Text, "elsewhere") {
+		t.Fatalf("acknowledged: %v", err)
+	}
+	if err := m.meet(t.Context()); !errors.As(err, &refused) {
+		t.Errorf("the next session: %v", err)
+	}
+	if m.Control().Stored.Conflict != 2 {
+		t.Errorf("kept: %+v", m.Control().Stored)
 	}
 }

@@ -29,6 +29,40 @@ func (w *Walker) step(p []byte) int {
 	}
 }
 
+// wholeRecords reads the records that p begins with and that are whole in it, up to the end of the page. It returns how many
+// bytes that were. It is the short way through what most WAL consists of; whatever is not plainly valid it leaves to step.
+func (w *Walker) wholeRecords(p []byte) (n int) {
+	if w.phase != betweenRecords || w.lastRecord == 0 || w.pos < w.skipTo || w.pageN > 0 || w.pos%pageSize == 0 {
+		return 0
+	}
+	p = p[:min(len(p), pageSize-int(w.pos%pageSize))]
+	for len(p)-n >= recordHeaderSize {
+		size := w.wholeRecord(p[n:])
+		if size == 0 {
+			return n
+		}
+		w.lastRecord, w.recordEnd = w.pos, w.pos+LSN(size)
+		w.pos = w.recordEnd
+		n += size
+	}
+	return n
+}
+
+// wholeRecord returns the size of the record that p begins with, with what rounds it up; 0 unless it is whole and plainly valid.
+func (w *Walker) wholeRecord(p []byte) int {
+	h := (*recordHeader)(p)
+	size := int(h.totalSize())
+	padded := (size + alignment - 1) &^ (alignment - 1)
+	if size < recordHeaderSize || padded > len(p) || h.prev() != w.lastRecord || h.isSwitch() {
+		return 0
+	}
+	sum := crc32.Update(0, castagnoli, p[recordHeaderSize:size])
+	if crc32.Update(sum, castagnoli, h[:recordCRCOffset]) != h.crc() {
+		return 0
+	}
+	return padded
+}
+
 func (w *Walker) beginRecord() {
 	w.phase, w.start, w.headerN, w.crc = inHeader, w.pos, 0, 0
 }

@@ -81,7 +81,11 @@ func (w *Walker) canStandAt(lsn LSN) bool {
 // complete before it.
 func (w *Walker) Write(p []byte) error {
 	for len(p) > 0 && w.err == nil {
-		p = p[w.step(p):]
+		n := w.wholeRecords(p)
+		if n == 0 {
+			n = w.step(p)
+		}
+		p = p[n:]
 	}
 	return w.Err()
 }

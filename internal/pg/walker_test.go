@@ -295,7 +295,11 @@ func mixedWAL(size int) *pgtest.Writer {
 func BenchmarkWalker(b *testing.B) {
 	big := pgtest.NewWriter(0x1000000, mib, 1, 1)
 	big.Record(16 << 20)
-	for name, wal := range map[string]*pgtest.Writer{"mixed": mixedWAL(16 << 20), "one-record": big} {
+	rows := pgtest.NewWriter(0x1000000, mib, 1, 1)
+	for len(rows.Bytes()) < 16<<20 {
+		rows.Record(330)
+	}
+	for name, wal := range map[string]*pgtest.Writer{"mixed": mixedWAL(16 << 20), "one-record": big, "rows": rows} {
 		b.Run(name, func(b *testing.B) {
 			w := pg.NewWalker(mib)
 			b.SetBytes(int64(len(wal.Bytes())))

@@ -89,10 +89,14 @@ func abandon(conn *pgconn.PgConn) {
 
 // hijack takes the connection over, to speak on it what pgconn does not. No command may be running.
 //
-// The wire goes on to read from pgconn's reader, not from the socket: a write of pgconn that took over 15 ms has started a
-// goroutine there that reads ahead, and that may still hold the next bytes.
+// A write of pgconn that took over 15 ms has started a goroutine there that reads ahead, and that may still hold the next bytes.
+// SyncConn says whether that is so; then the wire goes on to read from pgconn's reader, not from the socket.
 func (l *link) hijack(limits limits) (*wire, error) {
 	buffered := l.pg.Frontend().ReadBufferLen()
+	in := l.in
+	if conn := l.pg.Conn(); buffered == 0 && l.untouched() {
+		in = conn
+	}
 	hijacked, err := l.pg.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take the connection over: %w", err)
@@ -101,7 +105,15 @@ func (l *link) hijack(limits limits) (*wire, error) {
 		_ = hijacked.Conn.Close()
 		return nil, fmt.Errorf("the source sent %d bytes that nobody asked for", buffered)
 	}
-	return newWire(hijacked.Conn, l.in, limits), nil
+	return newWire(hijacked.Conn, in, limits), nil
+}
+
+// untouched says whether pgconn has nothing to do with reading the connection any more. With a context that has ended, SyncConn
+// only looks, and asks the source for nothing.
+func (l *link) untouched() bool {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	return l.pg.SyncConn(ended) == nil
 }
 
 // peer is the address that the connection goes to.

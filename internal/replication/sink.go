@@ -6,8 +6,8 @@ import (
 	"github.com/sluicewal/sluice/internal/pg"
 )
 
-// Sink is what keeps the WAL. The receiver calls one method at a time, except that Append and Verified may be called while
-// a Sync runs.
+// Sink is what keeps the WAL. The receiver calls one method at a time, except that Check, Expect and Verified may be called while
+// a Write or a Sync runs, and Write while a Sync runs.
 type Sink interface {
 	// Held says what is held and promised. It is asked at each connect, and again after a Follow.
 	Held() Held
@@ -32,6 +32,14 @@ type Sink interface {
 	// a [*RefusedError] with [OtherBytes]. After an error, what was taken before can be synced, and a part of p may be among
 	// it; a sink that has lost some of it fails to Sync.
 	Append(lsn pg.LSN, p []byte) error
+	// Check and Write are an Append in two steps, of a stream that is Verified: the first looks at the bytes at lsn, where the
+	// last Append or Check ended, and returns the walker behind them; the second takes what was checked, in order, and in
+	// pieces that each lie in one segment and end where a Check did. Once Write has an error, only Sync follows. After an error
+	// of Check nothing of p was taken, and once all before is written, Append says what is wrong with it.
+	Check(lsn pg.LSN, p []byte) (pg.Walker, error)
+	Write(p []byte, end *pg.Walker) error
+	// Expect says that WAL up to end is about to come.
+	Expect(end pg.LSN)
 	// Sync makes durable all that was appended when it was called, and returns up to where everything is: the position that
 	// may be acknowledged.
 	Sync() (pg.LSN, error)

@@ -23,10 +23,13 @@ type memSink struct {
 	adopted  []pg.Position
 	followed []pg.TLI
 	diverged map[pg.TLI]int
+	expected pg.LSN
 
 	room     pg.LSN       // where Append fails, after it has taken what is below; 0: nowhere
 	onSync   func() error // called inside Sync, after it was decided what is covered
 	onAppend func(lsn pg.LSN, p []byte) error
+	onCheck  func(lsn pg.LSN, p []byte) error
+	onWrite  func(p []byte) error
 }
 
 // holding is a sink that holds zeros from the start of a segment up to end, on TLI 1.
@@ -141,6 +144,35 @@ func (m *memSink) Append(lsn pg.LSN, p []byte) error {
 	m.held.Position.LSN = max(m.held.Position.LSN, m.next)
 	m.held.RecordEnd = m.held.Position.LSN
 	return err
+}
+
+// Check takes anything that it is not told to refuse.
+func (m *memSink) Check(lsn pg.LSN, p []byte) (pg.Walker, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.onCheck != nil {
+		if err := m.onCheck(lsn, p); err != nil {
+			return pg.Walker{}, err
+		}
+	}
+	w := pg.NewWalker(mib)
+	w.Reset(lsn+pg.LSN(len(p)), 0)
+	return *w, nil
+}
+
+func (m *memSink) Write(p []byte, end *pg.Walker) error {
+	if m.onWrite != nil {
+		if err := m.onWrite(p); err != nil {
+			return err
+		}
+	}
+	return m.Append(end.Position()-pg.LSN(len(p)), p)
+}
+
+func (m *memSink) Expect(end pg.LSN) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expected = end
 }
 
 var errFull = errors.New("no space left on device")

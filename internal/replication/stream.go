@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +11,11 @@ import (
 )
 
 const (
-	// catchUp is the lag, or the amount not yet synced, from which on reading does not wait for the disk.
+	// catchUp is the lag from which on reading does not wait for the disk.
 	catchUp = 1 << 20
-	// gather is how long a stream that lags gathers WAL for one sync, if catchUp bytes take longer.
-	gather = 20 * time.Millisecond
+	// gather is how long a stream that lags gathers WAL for one sync, if that is little, and gatherMuch if it is much.
+	gather     = 20 * time.Millisecond
+	gatherMuch = 500 * time.Millisecond
 )
 
 // phase is how far a stream is, by the protocol.
@@ -28,11 +30,23 @@ const (
 	ready                 // it is asked again, for what is above that
 )
 
+// mode is how a stream works. All three go through the same turns; what differs is who waits for whom.
+type mode uint8
+
+const (
+	// idle waits in the runtime's poller, and has no memory.
+	idle mode = iota
+	// live reads what is there, writes, syncs, and reports, one after the other: what arrives meanwhile waits in the socket
+	// and is the next turn's, so one sync covers all commits that came during the one before. If turns come close, it waits in
+	// the kernel (wire.heat).
+	live
+	// catchingUp reads straight into blocks of memory, others write and sync them: no commit waits for a single
+	// sync, so all that counts is that neither the source nor the disk ever waits.
+	catchingUp
+)
+
 // stream is one START_REPLICATION. It belongs to the goroutine of run, with two exceptions: while that one is inside the sink,
-// pulse has the voice; and when much is to be done, one sync runs beside.
-//
-// Live, a turn reads what is there, appends it, syncs, and reports: what arrives meanwhile is the next turn's, so one sync
-// covers all commits that came during the one before. Catching up, turns go on while a sync runs.
+// pulse has the voice; and while it catches up, disk has goroutines for the sink.
 type stream struct {
 	receiver *Receiver
 	entry    entry
@@ -40,10 +54,11 @@ type stream struct {
 
 	wire    *wire
 	decoder decoder
-	syncs   syncs
+	disk    disk
 	voice   voice
 	pulse   *pulse
 
+	mode      mode
 	phase     phase
 	admitted  bool   // the source has agreed once
 	verified  bool   // the sink has found that it has what is held
@@ -51,23 +66,33 @@ type stream struct {
 	sourceEnd pg.LSN // the highest end that the source told of
 	replyDue  bool   // it asked for an answer
 
-	small   [64]byte        // what is read into while there is no chunk
+	into    [maxParts][]byte // see parts
+	headers [maxParts / 2][walHeader]byte
+	small   [64]byte        // what is read into while nothing is expected
 	full    bool            // the last read filled its buffer, so more was probably there
-	chunk   *[chunkLen]byte // nil while the stream is idle
+	chunk   *[chunkLen]byte // nil unless the stream is live
 	readAt  time.Time       // when a read last ended
+	brisk   bool            // data came twice within briskly
 	silence time.Duration   // for how long reading has waited in vain
 }
 
 func newStream(r *Receiver, w *wire, e entry) *stream {
 	s := &stream{
-		receiver: r, entry: e, received: e.at.LSN, sourceEnd: e.source.Flush, wire: w,
+		receiver: r, entry: e, sourceEnd: e.source.Flush, wire: w,
 		// Asked for a sign of life after half of ReceiveTimeout, the source has the other half to give it.
 		interval: min(r.cfg.StatusInterval, r.cfg.ReceiveTimeout/2),
-		syncs:    syncs{sink: r.sink, woken: w.wake},
+		disk:     disk{sink: r.sink, segment: e.source.SegmentSize, woken: w.wake},
 		voice:    voice{wire: w},
 	}
+	s.expect(e.at.LSN)
 	s.pulse = newPulse(s.voice.repeat)
 	return s
+}
+
+// expect says where the next byte belongs.
+func (s *stream) expect(lsn pg.LSN) {
+	s.received = lsn
+	s.disk.begin(lsn)
 }
 
 // run streams until something ends it. Whatever that is, what was received is synced, acknowledged if the source may still
@@ -77,13 +102,13 @@ func (s *stream) run(ctx context.Context) error {
 	unwatch := s.wire.watch(ctx)
 	err := s.loop(ctx)
 	unwatch()
-	if syncErr := s.syncs.all(); err == nil {
+	if syncErr := s.disk.all(); err == nil {
 		err = syncErr
 	}
 	if err == nil || ctx.Err() != nil || s.promise() > s.voice.reported {
 		s.leave()
 	}
-	s.releaseChunk()
+	s.release()
 	return err
 }
 
@@ -103,18 +128,19 @@ func (s *stream) loop(ctx context.Context) error {
 // ask asks for the stream.
 func (s *stream) ask() error {
 	at := s.entry.at
-	s.phase, s.received = starting, at.LSN
+	s.phase = starting
+	s.expect(at.LSN)
 	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %s", s.entry.source.Slot.Name, at.LSN, at.TLI)
 	return s.wire.write(appendQuery(nil, command))
 }
 
 // turn is one wait for the source, and what its answer brings about.
 func (s *stream) turn(ctx context.Context) error {
-	chunk, err := s.read(ctx)
+	parts, err := s.read(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.work(ctx, chunk); err != nil {
+	if err := s.work(ctx, parts); err != nil {
 		return err
 	}
 	if !s.verified && s.phase == copying && s.receiver.sink.Verified() {
@@ -125,19 +151,81 @@ func (s *stream) turn(ctx context.Context) error {
 }
 
 // work is the part of a turn in which the disk may keep us.
-func (s *stream) work(ctx context.Context, chunk []byte) error {
+func (s *stream) work(ctx context.Context, parts [][]byte) error {
 	if s.voice.open {
 		s.pulse.arm()
 		defer s.pulse.disarm()
 	}
-	if err := s.take(ctx, chunk); err != nil {
+	if err := s.take(ctx, parts); err != nil {
+		return err
+	}
+	if s.mode != catchingUp {
+		if err := s.disk.write(); err != nil {
+			return err
+		}
+	}
+	if err := s.steer(); err != nil {
 		return err
 	}
 	return s.commit()
 }
 
-// take works through what was read.
-func (s *stream) take(ctx context.Context, chunk []byte) error {
+// steer changes the mode, when it is time for that.
+func (s *stream) steer() error {
+	next := s.next()
+	if next == s.mode {
+		return nil
+	}
+	before := s.mode
+	s.mode = next
+	switch {
+	case next == catchingUp:
+		s.receiver.sink.Expect(s.sourceEnd)
+		s.releaseChunk()
+		s.disk.start()
+	case before == catchingUp:
+		return s.disk.join()
+	case next == idle:
+		s.release()
+	}
+	return nil
+}
+
+// next is the mode that fits what is known.
+func (s *stream) next() mode {
+	switch {
+	case s.phase == copying && s.verified && (s.behind() || s.disk.pending.bytes >= catchUp):
+		return catchingUp // the source's end may be old news: what it sent before lies in the socket
+	case s.disk.busy():
+		return catchingUp // what it has handed over comes back first
+	case s.silence >= idleAfter:
+		return idle
+	case s.mode == idle && (s.silence > 0 || !s.full && s.decoder.atBorder()):
+		return idle // a word that is short, such as a keepalive, is worth no memory
+	default:
+		return live
+	}
+}
+
+// behind says whether the source has much that is not here yet.
+func (s *stream) behind() bool { return s.received+catchUp < s.sourceEnd }
+
+// take works through what was read. From where a guess was wrong, the bytes are put aside first: taking WAL in might put it over
+// what comes behind.
+func (s *stream) take(ctx context.Context, parts [][]byte) error {
+	for i, part := range parts {
+		if i > 0 && !s.fits(part, i+1 == len(parts)) {
+			return s.takeChunk(ctx, bytes.Join(parts[i:], nil))
+		}
+		if err := s.takeChunk(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeChunk works through bytes that come one after the other.
+func (s *stream) takeChunk(ctx context.Context, chunk []byte) error {
 	for {
 		f, rest, err := s.decoder.next(chunk)
 		if err != nil {
@@ -169,12 +257,9 @@ func (s *stream) append(f frame) error {
 	if f.lsn != s.received {
 		return fmt.Errorf("the source sent WAL at %s, where %s comes next", f.lsn, s.received)
 	}
-	if err := s.syncs.append(f.lsn, f.data, s.readAt); err != nil {
-		return err
-	}
-	s.received += pg.LSN(len(f.data))
 	s.learn(f.sourceEnd)
-	return nil
+	s.received += pg.LSN(len(f.data))
+	return s.disk.add(f.data, s.readAt)
 }
 
 // learn is told the end of the source's WAL.
@@ -182,25 +267,42 @@ func (s *stream) learn(end pg.LSN) {
 	if end > s.sourceEnd {
 		s.sourceEnd = end
 		s.receiver.tracker.sourceEnd.Store(uint64(end))
+		if s.mode == catchingUp {
+			s.receiver.sink.Expect(end)
+		}
 	}
 }
 
 // commit has the sink sync, when it is time for that.
 func (s *stream) commit() error {
-	pending := &s.syncs.pending
-	behind := s.received+catchUp < s.sourceEnd
 	switch {
 	case s.phase == closing:
-		return s.syncs.all() // nothing can be reported after it
-	case s.phase != copying || s.syncs.running() || !s.syncs.due() || !s.receiver.sink.Verified():
+		return s.disk.all() // nothing can be reported after it
+	case s.phase != copying || !s.receiver.sink.Verified():
 		return nil
-	case pending.bytes >= catchUp || behind && pending.bytes > 0 && s.readAt.Sub(pending.readAt) >= gather:
-		s.syncs.start()
+	case s.mode == catchingUp:
+		return s.commitBeside()
+	case !s.disk.due() || s.underWay():
 		return nil
-	case s.silence == 0 && (s.full || behind || !s.decoder.atBorder()):
-		return nil // more is under way
 	}
-	return s.syncs.now()
+	return s.disk.now()
+}
+
+// commitBeside hands over what will not fill a block soon, with a sync, one at a time. Where a segment ends, disk does so
+// itself.
+func (s *stream) commitBeside() error {
+	pending := &s.disk.pending
+	age := s.readAt.Sub(pending.readAt)
+	late := s.behind() && (age >= gatherMuch || age >= gather && pending.bytes < catchUp)
+	if pending.bytes > 0 && !s.disk.syncing() && (late || !s.underWay()) {
+		s.disk.submit(true)
+	}
+	return s.disk.makeRoom() // so that reading need not wait, where nobody speaks for us
+}
+
+// underWay says that more is coming now, which one sync may cover as well.
+func (s *stream) underWay() bool {
+	return s.silence == 0 && (s.full && s.mode == live || s.behind() || !s.decoder.atBorder())
 }
 
 // report tells the source what is due.
@@ -229,7 +331,7 @@ func (s *stream) report() error {
 
 // due is how old the last status may become.
 func (s *stream) due() time.Duration {
-	if s.syncs.running() {
+	if s.disk.syncing() {
 		return pulseEvery // meanwhile, flushed does not move, however much arrives
 	}
 	return s.interval
@@ -241,7 +343,7 @@ func (s *stream) promise() pg.LSN {
 	if s.entry.at.TLI != s.entry.source.TLI || !s.receiver.sink.Verified() {
 		return 0
 	}
-	return s.syncs.flushed
+	return s.disk.flushed
 }
 
 // say reports a flush LSN, and tells of it if it is an acknowledgement.
@@ -251,7 +353,7 @@ func (s *stream) say(flush pg.LSN) error {
 		return err
 	}
 	s.replyDue = false
-	if b := s.syncs.takeSynced(); flush > before && b.bytes > 0 {
+	if b := s.disk.takeSynced(); flush > before && b.bytes > 0 {
 		s.receiver.cfg.Events.acked(Ack{
 			Position: pg.Position{TLI: s.entry.at.TLI, LSN: flush},
 			Bytes:    b.bytes,
@@ -269,4 +371,5 @@ func (s *stream) leave() {
 	}
 	s.useChunk()
 	s.wire.drain(s.chunk[:])
+	s.releaseChunk()
 }

@@ -35,25 +35,26 @@ type discard struct {
 	end pg.LSN
 }
 
-func (d *discard) Append(lsn pg.LSN, p []byte) error { d.end = lsn + pg.LSN(len(p)); return nil }
-func (d *discard) Verified() bool                    { return true }
-func (d *discard) Sync() (pg.LSN, error)             { return d.end, nil }
+func (d *discard) Append(lsn pg.LSN, p []byte) error             { d.end = lsn + pg.LSN(len(p)); return nil }
+func (d *discard) Check(pg.LSN, []byte) (w pg.Walker, err error) { return w, nil }
+func (d *discard) Write([]byte, *pg.Walker) error                { return nil }
+func (d *discard) Verified() bool                                { return true }
+func (d *discard) Sync() (pg.LSN, error)                         { return d.end, nil }
 
-// live is a stream in the middle of its work, to which each turn brings a message of size bytes.
-func live(tb testing.TB, size int) *stream {
+// working is a stream in the middle of its work, to which each turn brings a message of size bytes.
+func working(tb testing.TB, size int) *stream {
 	r, err := NewReceiver(Config{Conninfo: "host=h", NodeID: "a"}, &discard{})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	conn := &endless{message: walMessage(0, 0, zeros(size)), lsn: base}
-	s := newStream(r, newWire(conn, conn, r.cfg.limits()), entry{source: Source{TLI: 1}, at: pg.Position{TLI: 1, LSN: base}})
-	s.phase, s.voice.open = copying, true
-	s.useChunk()
+	s := newStream(r, newWire(conn, conn, r.cfg.limits()), entry{source: Source{TLI: 1, SegmentSize: 16 * mib}, at: pg.Position{TLI: 1, LSN: base}})
+	s.phase, s.voice.open, s.mode, s.verified = copying, true, live, true
 	return s
 }
 
 func TestTurnAllocatesNothing(t *testing.T) {
-	s := live(t, 200)
+	s := working(t, 200)
 	allocs := testing.AllocsPerRun(1000, func() {
 		if err := s.turn(t.Context()); err != nil {
 			t.Fatal(err)
@@ -71,7 +72,7 @@ func TestTurnAllocatesNothing(t *testing.T) {
 func BenchmarkTurn(b *testing.B) {
 	for _, size := range []int{200, 8 << 10, 128 << 10} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			s := live(b, size)
+			s := working(b, size)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {

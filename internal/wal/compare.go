@@ -52,6 +52,7 @@ func (l *Log) RewindOpen() pg.LSN { return l.rewindTo(l.size.StartOf(l.Position(
 
 func (l *Log) rewindTo(lsn pg.LSN) pg.LSN {
 	l.endComparison()
+	l.forget()
 	l.next, l.rewound = lsn, lsn
 	l.verified.Store(false)
 	return lsn

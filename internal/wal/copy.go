@@ -13,22 +13,29 @@ import (
 var zeros [1 << 20]byte
 
 // create makes a segment full of zeros under a temporary name, durable but for the name. Filled, not only made long: a sync of
-// what is later written into it then has no allocation to journal. When it fails, nothing stays.
-func (d disk) create(temp string) error {
-	err := d.createFilled(temp)
+// what is later written into it then has no allocation to journal. One that is hurried is filled with WAL before that
+// matters. When it fails, nothing stays.
+func (d disk) create(temp string, hurried bool) error {
+	err := d.createZero(temp, hurried)
 	if err != nil {
 		return errors.Join(fmt.Errorf("make segment: %w", err), removeIfThere(d.fs, d.path(temp)))
 	}
 	return nil
 }
 
-func (d disk) createFilled(temp string) (err error) {
+func (d disk) createZero(temp string, hurried bool) (err error) {
 	f, err := d.fs.Create(d.path(temp))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := d.fill(f, 0); err != nil {
+	if hurried {
+		err = f.Allocate(int64(d.size))
+	}
+	if !hurried || errors.Is(err, errors.ErrUnsupported) {
+		err = d.fill(f, 0)
+	}
+	if err != nil {
 		return err
 	}
 	return f.Sync()

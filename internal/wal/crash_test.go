@@ -22,6 +22,8 @@ type story struct {
 	fork   pg.LSN // zero: there is no child
 	// complete is the record end of what arrives of the parent.
 	complete pg.LSN
+	// hurried WAL is checked and written in two steps, into segments that are only allocated.
+	hurried bool
 }
 
 // life runs a story on a file system that may fail, as a timeline does: it opens, streams, recovers, and keeps a control file.
@@ -122,9 +124,12 @@ func (l *life) tell() error {
 // stream is one connection.
 func (l *life) stream(w *pgtest.Writer, to pg.LSN) error {
 	from := l.log.Rewind()
+	if l.hurried {
+		l.log.Expect(to)
+	}
 	for i := 1; from < to; i++ {
 		next := min(to, from+250_000)
-		if err := l.log.Append(from, slice(w, from, next)); err != nil {
+		if err := l.append(from, slice(w, from, next)); err != nil {
 			return err
 		}
 		from = next
@@ -145,6 +150,31 @@ func (l *life) stream(w *pgtest.Writer, to pg.LSN) error {
 	_, err := l.log.Sync()
 	l.ack()
 	return err
+}
+
+// append takes WAL in one step, or in two: all of it is checked before the first of it is written.
+func (l *life) append(lsn pg.LSN, p []byte) error {
+	if !l.hurried || !l.log.Verified() {
+		return l.log.Append(lsn, p)
+	}
+	n := min(len(p), int(seg.StartOf(lsn)+mib-lsn))
+	pieces, ends := [][]byte{p[:n], p[n:]}, make([]pg.Walker, 2)
+	for i, piece := range pieces {
+		var err error
+		if ends[i], err = l.log.Check(lsn, piece); err != nil {
+			return err
+		}
+		lsn += pg.LSN(len(piece))
+	}
+	for i, piece := range pieces {
+		if len(piece) == 0 {
+			continue
+		}
+		if err := l.log.Write(piece, &ends[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (l *life) ack() {
@@ -228,7 +258,10 @@ func stories() map[string]story {
 	fill.Switch()
 	recordsTo(fill, 5_000, start+2*mib+300_000)
 
-	all := map[string]story{"one TLI": {parent: fill, last: fill.End()}}
+	all := map[string]story{
+		"one TLI":             {parent: fill, last: fill.End()},
+		"one TLI, in a hurry": {parent: fill, last: fill.End(), hurried: true},
+	}
 	fork := func(name string, at func(*pgtest.Writer), goOn func(*pgtest.Writer), last pg.LSN) {
 		parent := newSource()
 		at(parent)
@@ -253,6 +286,9 @@ func stories() map[string]story {
 	fork("fork below half a record", middle, bigRecord, start+mib/2+200_000)
 	fork("fork below half a record of two segments", middle, bigRecord, start+2*mib+100_000)
 	fork("fork on a border, below half a record", border, bigRecord, start+mib+200_000)
+	hurried := all["fork below half a record of two segments"]
+	hurried.hurried = true
+	all["the same, in a hurry"] = hurried
 	return all
 }
 

@@ -22,6 +22,7 @@ func (l *Log) FillSwitched() error {
 		_, err := l.Sync() // the record is there and its zeros were appended, but maybe not synced
 		return err
 	}
+	l.forget()
 	l.next = p.end
 	zeros := make([]byte, fillBytes)
 	for l.next < p.recordEnd {

@@ -42,11 +42,17 @@ type FS interface {
 	Stat(name string) (fs.FileInfo, error)
 }
 
-// File is an open file. ReadAt, WriteAt, Datasync and Size may be called at once.
+// File is an open file. ReadAt, WriteAt or WriteDirect, Datasync and Size may be called at once.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// WriteDirect is WriteAt for bytes that are many and that nobody will read soon: they go past the page cache where the
+	// file system has that, and where p and off are aligned alike. They are no more durable than those of WriteAt.
+	WriteDirect(p []byte, off int64) (int, error)
+	// Allocate gives an empty file a length, and the space for it, without writing it. It reads as zeros. Where the file
+	// system cannot, the error is errors.ErrUnsupported.
+	Allocate(size int64) error
 	// Sync makes the bytes and the length durable. Once it has failed, what was written since the last success is
 	// lost even if a later Sync succeeds: the kernel may have dropped the pages and called them clean.
 	Sync() error
@@ -141,24 +147,29 @@ func (OSFS) ReadDir(name string) ([]fs.FileInfo, error) {
 // Stat implements FS.
 func (OSFS) Stat(name string) (fs.FileInfo, error) { return os.Stat(name) }
 
-type file struct{ *os.File }
+type file struct {
+	*os.File
+	direct direct
+}
 
 // osFile exists because a nil *os.File in a File would not be nil.
 func osFile(f *os.File, err error) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
+	return &file{File: f}, nil
 }
 
-func (f file) Datasync() error {
+func (f *file) Close() error { return errors.Join(f.direct.close(), f.File.Close()) }
+
+func (f *file) Datasync() error {
 	if err := datasync(f.File); err != nil {
 		return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	}
 	return nil
 }
 
-func (f file) Size() (int64, error) {
+func (f *file) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err

@@ -86,6 +86,12 @@ func (d disk) ready(s *survey, g lineage, f found, trusted bool) (*loaded, error
 	if err := d.settle(g, f, trusted); err != nil {
 		return nil, err
 	}
+	if !trusted {
+		// A process that was killed may have given a segment its names and not synced them.
+		if err := d.fs.SyncDir(d.dir); err != nil {
+			return nil, fmt.Errorf("sync the segments' names: %w", err)
+		}
+	}
 	l := &loaded{history: g.history, walker: f.from}
 	l.point = point{end: f.end, recordEnd: f.from.RecordEnd(), lastRecord: f.from.LastRecord()}
 	var err error

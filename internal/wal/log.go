@@ -26,10 +26,13 @@ type Log struct {
 	poisoned atomic.Pointer[Poison] // nil: all is well
 
 	// The writer's own.
-	walker  *pg.Walker // at the end of what was appended
+	walker  *pg.Walker // at the end of what was appended, or checked
 	before  pg.Walker  // walker as it was before the bytes that are being looked at
 	next    pg.LSN     // where the next Append must begin; below the end while what is held is compared with what comes
 	rewound pg.LSN     // where the comparison began
+	settled pg.Walker  // at the end of what was written; of the goroutine that writes
+
+	expected atomic.Uint64 // the LSN up to which WAL is about to come; see Expect
 
 	// What the comparison uses; nil when there is none.
 	buf      []byte   // what is held, read
@@ -53,9 +56,10 @@ type Log struct {
 
 // segment is a file that is being written.
 type segment struct {
-	id   segmentID
-	file File
-	mark point // what is known at its end; set when it is full
+	id    segmentID
+	file  File
+	mark  point // what is known at its end; set when it is full
+	named bool  // its name is durable; belongs to Sync
 }
 
 // Open opens the WAL in a directory, which it makes if need be, and gets it ready for more: see the package comment. What a
@@ -95,6 +99,7 @@ func (l *Log) install(n *loaded) error {
 	if l.walker == nil {
 		l.walker = pg.NewWalker(l.size)
 	}
+	l.settled = *l.walker
 	local := int64(0)
 	for _, i := range n.survey.segments {
 		local += i.SizeBytes
@@ -108,7 +113,7 @@ func (l *Log) install(n *loaded) error {
 	l.open, l.full, l.files = nil, nil, n.survey.segments
 	if n.open != nil {
 		id := segmentID{n.history.TLI, l.size.SegNo(n.point.end)}
-		l.open = &segment{id: id, file: n.open}
+		l.open = &segment{id: id, file: n.open, named: true}
 	}
 	l.tip.Store(t)
 	l.mu.Unlock()

@@ -18,12 +18,12 @@ type spare struct {
 }
 
 // prepare begins to make the next segment's file, so that a writer at a segment's end does not wait for a disk to take a whole
-// one. The goroutine ends by itself; take or discard waits for it.
-func (l *Log) prepare() *spare {
+// one. The goroutine ends by itself; needSpare or discard waits for it.
+func (l *Log) prepare(hurried bool) *spare {
 	s := &spare{done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
-		s.err = l.create(spareName)
+		s.err = l.create(spareName, hurried)
 	}()
 	return s
 }
@@ -41,7 +41,7 @@ func (l *Log) discard(s *spare) error {
 
 // needSpare sees to it that a file is there under the temporary name: the one that was prepared, or one that is made now. What
 // made preparing it fail, a full disk say, may have passed.
-func (l *Log) needSpare() error {
+func (l *Log) needSpare(hurried bool) error {
 	l.mu.Lock()
 	s := l.spare
 	l.spare = nil
@@ -51,21 +51,21 @@ func (l *Log) needSpare() error {
 			return nil
 		}
 	}
-	return l.create(spareName)
+	return l.create(spareName, hurried)
 }
 
-// segmentAt returns the segment that the byte at lsn, the end, goes into. If one begins there, its name is durable before it is
-// returned; if that fails, nothing stays, and the next call tries again.
+// segmentAt returns the segment that the byte at lsn, the end, goes into. If one begins there, it gets its name, which is durable
+// before a sync vouches for anything in it; if that fails, nothing stays, and the next call tries again.
 func (l *Log) segmentAt(lsn pg.LSN) (*segment, error) {
 	if l.open != nil { // the writer alone changes it
 		return l.open, nil
 	}
-	if err := l.needSpare(); err != nil {
+	s := &segment{id: segmentID{l.tip.Load().tli(), l.size.SegNo(lsn)}}
+	if err := l.needSpare(l.hurried(s.id.n)); err != nil {
 		return nil, err
 	}
-	s := &segment{id: segmentID{l.tip.Load().tli(), l.size.SegNo(lsn)}}
 	name := l.partialName(s.id)
-	err := l.rename(spareName, name)
+	err := l.fs.Rename(l.path(spareName), l.path(name))
 	if err == nil {
 		s.file, err = l.fs.OpenRW(l.path(name))
 	}

@@ -62,7 +62,23 @@ func (l *Log) syncBatch(t *tip, full []*segment, open *segment, to point) error 
 	if err := open.file.Datasync(); err != nil {
 		return fmt.Errorf("sync segment %s: %w", l.partialName(open.id), err)
 	}
+	if err := l.nameDurably(open); err != nil {
+		return fmt.Errorf("sync the name of segment %s: %w", l.partialName(open.id), err)
+	}
 	return l.vouch(t, to)
+}
+
+// nameDurably makes an open segment's name durable, once. Nothing is vouched for before: a crash would leave the bytes under the
+// temporary name, and the next start removes that.
+func (l *Log) nameDurably(s *segment) error {
+	if s.named {
+		return nil
+	}
+	if err := l.fs.SyncDir(l.dir); err != nil {
+		return err
+	}
+	s.named = true
+	return nil
 }
 
 // complete syncs a full segment, gives it its final name, and lets go of it.

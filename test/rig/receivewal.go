@@ -87,3 +87,11 @@ func (r *ReceiveWAL) Kill() error {
 	}
 	return r.proc.kill()
 }
+
+// PID is the process id of its last run; 0 before the first.
+func (r *ReceiveWAL) PID() int {
+	if r.proc == nil {
+		return 0
+	}
+	return r.proc.cmd.Process.Pid
+}

@@ -40,8 +40,16 @@ func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // WriteAt implements wal.File.
-func (h *handle) WriteAt(p []byte, off int64) (n int, err error) {
-	err = h.do("WriteAt", true, func(failed bool) error {
+func (h *handle) WriteAt(p []byte, off int64) (n int, err error) { return h.write("WriteAt", p, off) }
+
+// WriteDirect implements wal.File. What was written past the page cache is as little durable as anything else: it may lie in
+// the disk's own cache, and be there after a crash or not, page by page.
+func (h *handle) WriteDirect(p []byte, off int64) (n int, err error) {
+	return h.write("WriteDirect", p, off)
+}
+
+func (h *handle) write(op string, p []byte, off int64) (n int, err error) {
+	err = h.do(op, true, func(failed bool) error {
 		n = len(p)
 		if failed {
 			n /= 2
@@ -50,6 +58,17 @@ func (h *handle) WriteAt(p []byte, off int64) (n int, err error) {
 		return nil
 	})
 	return n, err
+}
+
+// Allocate implements wal.File. What fails half-way leaves a shorter file.
+func (h *handle) Allocate(size int64) error {
+	return h.do("Allocate", true, func(failed bool) error {
+		if failed {
+			size /= 2
+		}
+		h.node.allocate(size)
+		return nil
+	})
 }
 
 // Sync implements wal.File.

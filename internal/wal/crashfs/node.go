@@ -74,6 +74,14 @@ func (n *node) writable(i int64) page {
 	return fresh
 }
 
+// allocate makes the file longer, by pages that nobody has written to.
+func (n *node) allocate(size int64) {
+	for i := int64(len(n.data.pages)); i*pageSize < size; i++ {
+		n.dirty[i] = struct{}{}
+	}
+	n.data.grow(size)
+}
+
 func (n *node) read(p []byte, off int64) int {
 	count := 0
 	for count < len(p) && off < n.data.size {

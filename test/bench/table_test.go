@@ -1,0 +1,80 @@
+package bench
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// figure is one measurement.
+type figure struct {
+	value float64 // MB/s, or transactions per second
+	usage usage
+	work  float64       // GB drained, or transactions
+	p99   time.Duration // of a transaction
+}
+
+// results are the figures of all rounds; those of one round have the same index.
+type results struct {
+	names   []string
+	figures map[string][]figure
+}
+
+// column is one column of a table.
+type column struct {
+	title  string
+	format string
+	of     func(figure) float64
+}
+
+// Columns of both kinds of table.
+var (
+	peak     = column{"peak MiB", "%.0f", func(f figure) float64 { return float64(f.usage.rss) / (1 << 20) }}
+	drainCPU = column{"CPU s/GB", "%.2f", func(f figure) float64 { return f.usage.cpu.Seconds() / f.work }}
+	commits  = []column{
+		{"p99 ms", "%.2f", func(f figure) float64 { return f.p99.Seconds() * 1e3 }},
+		{"CPU µs a commit", "%.0f", func(f figure) float64 { return f.usage.cpu.Seconds() / f.work * 1e6 }},
+		{"switches a commit", "%.2f", func(f figure) float64 { return float64(f.usage.switches) / f.work }},
+		peak,
+	}
+	drains = []column{drainCPU, peak}
+)
+
+// markdown prints the medians with the extremes, and the ratio to the first
+// contender's value, round by round.
+func (r results) markdown(unit string, columns []column) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n| contender | %s, median (min–max) | ratio to %s |", unit, r.names[0])
+	for _, c := range columns {
+		fmt.Fprintf(&b, " %s |", c.title)
+	}
+	fmt.Fprintf(&b, "\n|---|%s\n", strings.Repeat("--:|", 2+len(columns)))
+	first := r.figures[r.names[0]]
+	for _, name := range r.names {
+		own := r.figures[name]
+		ratios := make([]float64, len(own))
+		for i := range own {
+			ratios[i] = own[i].value / first[i].value
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |", name, spread(own, "%.0f", func(f figure) float64 { return f.value }), between(ratios, "%.2f"))
+		for _, c := range columns {
+			fmt.Fprintf(&b, " %s |", spread(own, c.format, c.of))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func spread(figures []figure, format string, of func(figure) float64) string {
+	values := make([]float64, len(figures))
+	for i, f := range figures {
+		values[i] = of(f)
+	}
+	return between(values, format)
+}
+
+func between(v []float64, format string) string {
+	slices.Sort(v)
+	return fmt.Sprintf(format+" ("+format+"–"+format+")", v[len(v)/2], v[0], v[len(v)-1])
+}
