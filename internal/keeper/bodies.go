@@ -28,7 +28,9 @@ func (m *Member) receive(ctx context.Context) error {
 		return err
 	}
 	defer end()
-	if err := m.meet(ctx); err != nil {
+	err = m.meet(ctx)
+	m.tellUnmet(ctx, err)
+	if err != nil {
 		return err
 	}
 	if err := m.PrepareReceive(ctx); err != nil {

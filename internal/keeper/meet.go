@@ -42,6 +42,35 @@ func (m *Member) meet(ctx context.Context) error {
 	return fmt.Errorf("nothing is acknowledged before object storage has told what was decided about this timeline: %w", err)
 }
 
+// unmet is why no session begins, though the source may be there.
+type unmet struct {
+	err   error
+	since time.Time // of the first of several tries in a row
+}
+
+// tellUnmet keeps what came of a meeting, for the status: no receiver has run that
+// could tell.
+func (m *Member) tellUnmet(ctx context.Context, err error) {
+	switch before := m.unmet.Load(); {
+	case ctx.Err() != nil:
+	case err == nil:
+		m.unmet.Store(nil)
+	case before != nil:
+		m.unmet.Store(&unmet{err: err, since: before.since})
+	default:
+		m.unmet.Store(&unmet{err: err, since: time.Now()})
+	}
+}
+
+// state is what a receiver would say.
+func (u *unmet) state() replication.State {
+	s := replication.State{Name: replication.StateConnecting, Since: u.since, Error: u.err.Error()}
+	if refused := (*replication.RefusedError)(nil); errors.As(u.err, &refused) {
+		s.Name, s.Reason = replication.StateRefused, refused.Reason
+	}
+	return s
+}
+
 // conflict refuses a source whose promotion is not the one that was claimed.
 func (m *Member) conflict() error {
 	s := m.Control().Stored

@@ -35,6 +35,7 @@ type Member struct {
 	receiver       atomic.Pointer[receiver]
 	lastSettings   atomic.Pointer[replication.Settings]
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
+	unmet          atomic.Pointer[unmet]          // why the last session did not begin; nil: it did
 	copies         copies
 }
 

@@ -122,7 +122,10 @@ func (s *sink) letIn(rewind func() pg.LSN) pg.LSN {
 }
 
 // Verified implements replication.Sink.
-func (s *sink) Verified() bool { return s.Log().Verified() }
+func (s *sink) Verified() bool {
+	l := s.Log()
+	return l != nil && l.Verified()
+}
 
 // Append implements replication.Sink.
 func (s *sink) Append(lsn pg.LSN, p []byte) error {
@@ -148,6 +151,9 @@ func (s *sink) Expect(end pg.LSN) { s.Log().Expect(end) }
 // Sync implements replication.Sink. It is the only place from which an
 // acknowledged position comes.
 func (s *sink) Sync() (pg.LSN, error) {
+	if s.Log() == nil {
+		return 0, nil // a session ends in which the timeline could not begin
+	}
 	flush, err := s.Log().Sync()
 	s.Synced()
 	if err == nil {

@@ -59,6 +59,9 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	if r := m.current(); r != nil {
 		receiver = r.State()
 	}
+	if u := m.unmet.Load(); u != nil {
+		receiver = u.state()
+	}
 	h := m.Held()
 	l := m.Log()
 	switch {
@@ -129,6 +132,9 @@ func (m *Member) Status() timeline.Status {
 }
 
 func (m *Member) fillPositions(s *timeline.Status) {
+	if seal := m.Held().Seal; seal != nil { // known from object storage, perhaps, where nothing is held
+		s.Seal = &timeline.SealStatus{TLI: seal.TLI, End: seal.End}
+	}
 	l := m.Log()
 	if l == nil {
 		return
@@ -137,9 +143,6 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
 	s.StartLSN, s.LocalBytes = m.Control().Start.LSN, w.LocalBytes
 	s.BackupLSN, s.HorizonLSN = m.Backup().LSN, m.Horizon()
-	if seal := m.Held().Seal; seal != nil {
-		s.Seal = &timeline.SealStatus{TLI: seal.TLI, End: seal.End}
-	}
 	for _, d := range w.Diverged {
 		s.Diverged = append(s.Diverged, timeline.DivergedStatus{TLI: d.TLI, From: d.From, To: d.To, Path: d.Path})
 	}

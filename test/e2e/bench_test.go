@@ -81,16 +81,9 @@ func newBenchWith(t *testing.T, opts pgserver.Options) *bench {
 
 func newBenchOn(t *testing.T, opts pgserver.Options, node rig.NodeOptions) *bench {
 	t.Helper()
-	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // many run beside each other
-	t.Cleanup(cancel)
-	b := &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
-	var err error
-	if b.node, err = rig.NewNode(t, node); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.scanLog)
-	b.do(b.node.Start(ctx))
+	b := newEmptyBench(t)
+	ctx := b.ctx
+	b.node = b.newNode(node)
 	b.primary = b.newCluster(opts)
 	b.do(b.primary.Exec(ctx, "CREATE TABLE ledger (id int PRIMARY KEY, note text)"))
 	b.do(b.node.Create(ctx, b.primary.Conninfo()))
@@ -99,6 +92,25 @@ func newBenchOn(t *testing.T, opts pgserver.Options, node rig.NodeOptions) *benc
 	b.do(b.primary.BaseBackup(ctx, b.backup, pgserver.NoWAL))
 	b.synchronous(b.primary)
 	return b
+}
+
+// newEmptyBench has no node, and no primary.
+func newEmptyBench(t *testing.T) *bench {
+	t.Helper()
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // many run beside each other
+	t.Cleanup(cancel)
+	return &bench{t: t, ctx: ctx, dir: rig.TempDir(t), allowed: slices.Clone(rig.SourceGone)}
+}
+
+// newNode starts a node, whose log is scanned after the test.
+func (b *bench) newNode(opts rig.NodeOptions) *rig.Node {
+	b.t.Helper()
+	n, err := rig.NewNode(b.t, opts)
+	b.do(err)
+	b.t.Cleanup(func() { b.scanLog(n) })
+	b.do(n.Start(b.ctx))
+	return n
 }
 
 // do ends the test at an error.
@@ -354,8 +366,8 @@ func (b *bench) explains(because string, patterns ...string) {
 	}
 }
 
-func (b *bench) scanLog() {
-	lines, err := rig.Unexpected(b.node.LogFile(), b.allowed)
+func (b *bench) scanLog(n *rig.Node) {
+	lines, err := rig.Unexpected(n.LogFile(), b.allowed)
 	if err != nil {
 		b.t.Error(err)
 	}
