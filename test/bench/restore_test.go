@@ -100,7 +100,7 @@ func (l *library) fetch(w way, name, path string) fetched {
 // requests are those of one fetch.
 type requests struct {
 	segment       string
-	first, object time.Time
+	first, object time.Time // object: the last time that the segment was asked for
 	n             int
 }
 
