@@ -62,7 +62,8 @@ fuzz: ## each fuzz target for FUZZTIME
 
 .PHONY: bench
 bench: ## beside pg_receivewal, in one run; then Go's benchmarks
-	@scripts/deps.sh go postgresql
+	@scripts/deps.sh go postgresql 'zstd?'
+	@scripts/versitygw.sh >/dev/null || echo "bench: no S3 server, nothing is measured with one" >&2
 	go test ./test/bench -count=1 -v -timeout 0 -compare all
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to it that what the arguments name is there: go, gcc, postgresql, strace,
-# pgbackrest. What is missing is installed by apt as root or by sudo; else it says what to
+# pgbackrest, zstd. What is missing is installed by apt as root or by sudo; else it says what to
 # install, and fails, unless the name ends in "?": tests that lack that are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +21,7 @@ have_postgresql() { # in the order of internal/pgserver
 
 have_strace() { command -v strace >/dev/null; }
 have_pgbackrest() { command -v pgbackrest >/dev/null; }
+have_zstd() { command -v zstd >/dev/null; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -57,7 +58,7 @@ for arg in "$@"; do
   case $what in
   go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
   gcc) packages+=(gcc libc6-dev) ;;
-  postgresql | strace | pgbackrest) packages+=("$what") ;;
+  postgresql | strace | pgbackrest | zstd) packages+=("$what") ;;
   esac
   missing+=("$what")
 done

@@ -17,22 +17,31 @@ import (
 // drainConfig keeps all WAL, and nothing else happens meanwhile.
 var drainConfig = map[string]string{"max_wal_size": "32GB", "checkpoint_timeout": "1h", "autovacuum": "off", "max_wal_senders": "20"}
 
+// patience is how long a drain may take, on any machine.
+const patience = 10 * time.Minute
+
 // keep is the slot that keeps all WAL; those of the contenders are copies of it.
 const keep = "keep"
 
 // write makes WAL: rows of some 300 bytes, one record for each.
 func (f *field) write(s *pgserver.Server, mib int) (start, end pg.LSN) {
 	f.t.Helper()
-	must(f.t, s.Exec(f.ctx, "CREATE TABLE filler (id int, note text)"))
-	from := f.sql(s, "SELECT pg_current_wal_lsn()")
-	for f.sql(s, fmt.Sprintf("SELECT pg_current_wal_lsn() - '%s'::pg_lsn > %d::numeric * 1024 * 1024", from, mib)) != "t" {
-		f.sql(s, "WITH i AS (INSERT INTO filler SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, 100000) g RETURNING 1) SELECT count(*) FROM i")
-	}
+	f.fill(s, mib, 100000)
 	end, err := pg.ParseLSN(f.sql(s, "SELECT pg_current_wal_flush_lsn()"))
 	must(f.t, err)
 	start, err = pg.ParseLSN(f.sql(s, "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = '"+keep+"'"))
 	must(f.t, err)
 	return start, end
+}
+
+// fill makes WAL by transactions of so many rows.
+func (f *field) fill(s *pgserver.Server, mib, rows int) {
+	f.t.Helper()
+	must(f.t, s.Exec(f.ctx, "CREATE TABLE filler (id int, note text)"))
+	from := f.sql(s, "SELECT pg_current_wal_lsn()")
+	for f.sql(s, fmt.Sprintf("SELECT pg_current_wal_lsn() - '%s'::pg_lsn > %d::numeric * 1024 * 1024", from, mib)) != "t" {
+		f.sql(s, fmt.Sprintf("WITH i AS (INSERT INTO filler SELECT g, repeat(md5(g::text), 8) FROM generate_series(1, %d) g RETURNING 1) SELECT count(*) FROM i", rows))
+	}
 }
 
 // slot makes a slot that keeps all of the WAL.
@@ -111,7 +120,7 @@ func (f *field) drainStandby(backup string, end pg.LSN) (time.Duration, usage) {
 // the work. It is the source that is asked, which costs the contender nothing.
 func (f *field) awaitDrained(name string, end pg.LSN) (took time.Duration) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(f.ctx, patience)
 	defer cancel()
 	c, err := f.primary.Connect(ctx)
 	must(f.t, err)

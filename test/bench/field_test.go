@@ -16,13 +16,16 @@ import (
 )
 
 var (
-	compare = flag.String("compare", "", "what to measure: drain,tps,idle,several, or all; takes minutes, and a few GiB")
+	compare = flag.String("compare", "", "what to measure: drain,tps,idle,several,upload,restore, or all; takes minutes, and a few GiB")
 	rounds  = flag.Int("rounds", 3, "rounds, each with every contender")
 	seconds = flag.Int("seconds", 5, "tps: how long each contender commits in a round")
 	clients = flag.String("clients", "1,16,64", "tps: how many commit at once")
 	only    = flag.String("only", "", "measure contenders whose names contain one of these, separated by commas, beside the first")
-	walMiB  = flag.Int("mib", 2048, "drain, several: how much WAL to drain, in all")
+	walMiB  = flag.Int("mib", 2048, "drain, several, upload: how much WAL to drain, in all")
 	idleFor = flag.Duration("idle", 5*time.Second, "idle: how long the timelines have been connected when memory is read")
+
+	segments = flag.Int("segments", 64, "restore: how many segments are fetched")
+	segMiB   = flag.Int("segsize", 1, "restore: the size of a segment, in MiB")
 )
 
 // asked ends a test that was not asked for.
@@ -60,7 +63,12 @@ func build(t *testing.T) string {
 
 func (f *field) newPrimary(name string, config map[string]string) *pgserver.Server {
 	f.t.Helper()
-	s, err := pgserver.Start(f.ctx, pgserver.Options{Dir: filepath.Join(f.dir, name), Config: config})
+	return f.newPrimaryWith(pgserver.Options{Dir: filepath.Join(f.dir, name), Config: config})
+}
+
+func (f *field) newPrimaryWith(opts pgserver.Options) *pgserver.Server {
+	f.t.Helper()
+	s, err := pgserver.Start(f.ctx, opts)
 	must(f.t, err)
 	f.t.Cleanup(func() { must(f.t, s.Kill()) })
 	return s
@@ -83,7 +91,13 @@ func (f *field) sql(s *pgserver.Server, query string) string {
 // node starts a node with an empty disk.
 func (f *field) node() *rig.Node {
 	f.t.Helper()
-	n, err := rig.NewNode(f.t, rig.NodeOptions{Binary: f.program})
+	return f.nodeWith(rig.NodeOptions{})
+}
+
+func (f *field) nodeWith(opts rig.NodeOptions) *rig.Node {
+	f.t.Helper()
+	opts.Binary = f.program
+	n, err := rig.NewNode(f.t, opts)
 	must(f.t, err)
 	must(f.t, n.Start(f.ctx))
 	return n

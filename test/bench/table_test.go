@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +14,20 @@ type figure struct {
 	usage usage
 	work  float64       // GB drained, or transactions
 	p99   time.Duration // of a transaction
+	// What came to object storage.
+	stored stored
 }
+
+// stored is what became of WAL that was brought to object storage; NaN is what
+// was not measured.
+type stored struct {
+	rate  float64 // MB/s, until all whole segments were there
+	lag   float64 // MiB, the largest that was seen
+	ratio float64 // of what was stored to what was drained
+}
+
+// notStored is of a contender without object storage.
+var notStored = stored{rate: math.NaN(), lag: math.NaN(), ratio: math.NaN()}
 
 // results are the figures of all rounds; those of one round have the same index.
 type results struct {
@@ -30,7 +44,12 @@ type column struct {
 
 // Columns of both kinds of table.
 var (
-	peak     = column{"peak MiB", "%.0f", func(f figure) float64 { return float64(f.usage.rss) / (1 << 20) }}
+	peak = column{"peak MiB", "%.0f", func(f figure) float64 {
+		if f.usage.rss == 0 { // there was no process
+			return math.NaN()
+		}
+		return float64(f.usage.rss) / (1 << 20)
+	}}
 	drainCPU = column{"CPU s/GB", "%.2f", func(f figure) float64 { return f.usage.cpu.Seconds() / f.work }}
 	commits  = []column{
 		{"p99 ms", "%.2f", func(f figure) float64 { return f.p99.Seconds() * 1e3 }},
@@ -38,7 +57,13 @@ var (
 		{"switches a commit", "%.2f", func(f figure) float64 { return float64(f.usage.switches) / f.work }},
 		peak,
 	}
-	drains = []column{drainCPU, peak}
+	drains  = []column{drainCPU, peak}
+	uploads = []column{
+		{"MB/s backed up", "%.0f", func(f figure) float64 { return f.stored.rate }},
+		{"largest lag, MiB", "%.0f", func(f figure) float64 { return f.stored.lag }},
+		{"stored to raw", "%.3f", func(f figure) float64 { return f.stored.ratio }},
+		drainCPU, peak,
+	}
 )
 
 // markdown prints the medians with the extremes, and the ratio to the first
@@ -74,7 +99,11 @@ func spread(figures []figure, format string, of func(figure) float64) string {
 	return between(values, format)
 }
 
+// between is the median and the extremes, or nothing of what was not measured.
 func between(v []float64, format string) string {
+	if slices.ContainsFunc(v, math.IsNaN) {
+		return ""
+	}
 	slices.Sort(v)
 	return fmt.Sprintf(format+" ("+format+"–"+format+")", v[len(v)/2], v[0], v[len(v)-1])
 }

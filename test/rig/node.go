@@ -123,6 +123,9 @@ func (n *Node) WALDir() string {
 // URL is the node's HTTP address.
 func (n *Node) URL() string { return "http://" + n.http }
 
+// Store is the object storage's URL; empty: none.
+func (n *Node) Store() string { return n.opts.Store }
+
 // Binary is the program that the node runs.
 func (n *Node) Binary() string { return n.opts.Binary }
 

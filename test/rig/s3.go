@@ -29,7 +29,11 @@ func S3Env() []string {
 }
 
 // S3 is a real S3 server with an empty bucket.
-type S3 struct{ Address string }
+type S3 struct {
+	Address string
+	// Dir is where the bucket's objects lie, as files.
+	Dir string
+}
 
 // HasS3 says whether there is an S3 server to start.
 func HasS3() bool {
@@ -64,7 +68,7 @@ func StartS3(t testing.TB) *S3 {
 			t.Fatal(err)
 		}
 	}
-	s := &S3{Address: freeAddress(t)}
+	s := &S3{Address: freeAddress(t), Dir: filepath.Join(dir, "objects", S3Bucket)}
 	cmd := exec.Command(program, "--port", s.Address, "--quiet", "posix",
 		"--sidecar", filepath.Join(dir, "metadata"), filepath.Join(dir, "objects"))
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+S3User, "ROOT_SECRET_KEY="+S3Secret)
