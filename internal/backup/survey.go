@@ -54,7 +54,8 @@ func (t *Timeline) SurveySegment(ctx context.Context, n pg.SegNo) (Survey, error
 		return Survey{}, err
 	}
 	s.Segments, s.Damaged = map[pg.TLI]pg.LSN{}, map[pg.TLI]*DamagedError{}
-	there, err := t.has(ctx, NewestAt(s.History, n, t.layout.size), n)
+	newest := NewestAt(s.History, n, t.layout.size)
+	there, err := t.has(ctx, newest, n)
 	if err != nil {
 		return Survey{}, err
 	}
@@ -62,23 +63,25 @@ func (t *Timeline) SurveySegment(ctx context.Context, n pg.SegNo) (Survey, error
 		err := t.surveyAll(ctx, &s, &n)
 		return s, err
 	}
-	if err := t.surveyNumber(ctx, &s, n); err != nil {
+	if err := t.surveyNumber(ctx, &s, n, newest); err != nil {
 		return Survey{}, err
 	}
 	return s, t.store.Confirm(ctx)
 }
 
-// surveyNumber looks for the segments with a number on each TLI of the line, whole and open.
-func (t *Timeline) surveyNumber(ctx context.Context, s *Survey, n pg.SegNo) error {
+// surveyNumber looks for the segments with a number on each TLI of the line, whole and open; that of whole is known to be there.
+func (t *Timeline) surveyNumber(ctx context.Context, s *Survey, n pg.SegNo, whole pg.TLI) error {
 	partials, err := t.Partials(ctx)
 	if err != nil {
 		return err
 	}
 	end := t.layout.size.Start(n + 1)
 	for _, tli := range line(s.History) {
-		there, err := t.has(ctx, tli, n)
-		if err != nil {
-			return err
+		there := tli == whole
+		if !there {
+			if there, err = t.has(ctx, tli, n); err != nil {
+				return err
+			}
 		}
 		if there {
 			s.Segments[tli], s.WholeEnd = end, end
