@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/wal"
@@ -222,7 +223,7 @@ func TestInspectSaysWhatOpenWouldFindAndChangesNothing(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if i.Position != l.Flushed() || i.RecordEnd != l.RecordEnd() || !slices.Equal(i.Segments, segments) || !slices.Equal(i.Diverged, l.Stats().Diverged) {
+			if i.Position != l.Flushed() || i.RecordEnd != l.RecordEnd() || !slices.Equal(timeless(i.Segments), timeless(segments)) || !slices.Equal(i.Diverged, l.Stats().Diverged) {
 				t.Errorf("%+v, want %s, record end %s", i, l.Flushed(), l.RecordEnd())
 			}
 			r, err := i.OpenSegment(last.TLI, last.SegNo)
@@ -266,4 +267,13 @@ func TestInspectOfNothing(t *testing.T) {
 	if i, err := wal.Inspect(disk, dir, seg, wal.Vouched{}); err != nil || !i.Position.IsZero() {
 		t.Errorf("empty directory: %+v, %v", i, err)
 	}
+}
+
+// timeless is what does not depend on when a file was written.
+func timeless(all []wal.SegmentInfo) []wal.SegmentInfo {
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Whole = time.Time{}
+	}
+	return all
 }
