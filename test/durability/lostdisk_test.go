@@ -252,7 +252,10 @@ func (l *diskLoss) destroy(ctx context.Context) error {
 	return inOrder(func() error { return err }, l.node().DestroyDisk)
 }
 
-var storedAt = regexp.MustCompile(`as node \S+ stored it at (\S+): what came later is lost`)
+var (
+	storedAt   = regexp.MustCompile(`as node \S+ stored it at (\S+): what came later is lost`)
+	endOfWhole = regexp.MustCompile(`object storage has nothing of it, and what it has of TLI \d+ ends here`)
+)
 
 // giveUp takes what was acknowledged since the last copy that had to be there out
 // of the books, unless the node was drained; and holds what the restore said of
@@ -266,16 +269,18 @@ func (l *diskLoss) giveUp(ctx context.Context) error {
 		return err
 	}
 	l.missing = l.ledger.giveUp(found, l.ended.Add(-partialInterval-anUpload))
-	said := storedAt.FindStringSubmatch(l.server.Log(1000))
+	log := l.server.Log(1000)
+	said := storedAt.FindStringSubmatch(log)
 	switch {
 	case l.missing.rows == 0:
 		return nil
 	case said == nil:
-		_, fork, err := newestFork(l.server.Dir())
-		if err == nil && l.stats.segment.Offset(fork) != 0 {
-			err = errors.New("the restore does not say from when its end is")
+		// Where no copy of the open segment was there yet, the end is that of the last whole one, or of the last record
+		// that does not go on behind it.
+		if !endOfWhole.MatchString(log) {
+			return errors.New("the restore does not say from when its end is")
 		}
-		return err
+		return nil
 	}
 	at, err := time.Parse(time.RFC3339, said[1])
 	if err == nil && l.missing.oldest.Before(at.Add(-anUpload)) {
