@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # The version comes from here, so that a build works outside of git as well.
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
-# Two packages at once: each runs a PostgreSQL or several.
+# Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
 TEST := go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
@@ -40,7 +40,7 @@ demo: build ## kills a primary under load, and counts what its replacement has
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
 	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
-	$(TEST) $(PKG)
+	$(TEST) $(if $(filter ./...,$(PKG)),./test/e2e ./test/durability ./cmd/sluice) $(PKG)
 
 .PHONY: test-majors
 test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18")
