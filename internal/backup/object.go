@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"gocloud.dev/blob"
 )
@@ -108,14 +109,44 @@ func (s *Store) remove(ctx context.Context, key string) error {
 	return err
 }
 
+// decideTries is how often a decision is proposed, and decidePause how long the first pause between two tries is; each is
+// twice the one before.
+const (
+	decideTries = 5
+	decidePause = 20 * time.Millisecond
+)
+
 // decide writes a small object if it is absent, and returns what is there now: ours, or what somebody else decided first.
-// A write that was cut may have been done; the next one finds it.
+// A write that was cut may have been done; the next one finds it. One that is there and cannot be read was taken back in
+// between, or is shown before its content is (versitygw, while another request writes it): it is proposed again.
+// ErrNotStored if that does not end.
 func (s *Store) decide(ctx context.Context, key string, proposal []byte) ([]byte, error) {
-	_, err := s.write(ctx, key, inMemory(proposal))
-	if err != nil && !errors.Is(err, errExists) {
-		return nil, err
+	for try := range decideTries {
+		if try > 0 {
+			if err := pause(ctx, decidePause<<(try-1)); err != nil {
+				return nil, err
+			}
+		}
+		if _, err := s.write(ctx, key, inMemory(proposal)); err != nil && !errors.Is(err, errExists) {
+			return nil, err
+		}
+		there, err := s.read(ctx, key)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return there, err
+		}
 	}
-	return s.read(ctx, key)
+	return nil, fmt.Errorf("put %s: %w", key, ErrNotStored)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // object is an entry of a listing.

@@ -125,6 +125,32 @@ func TestSealSurvivesALostAnswer(t *testing.T) {
 	}
 }
 
+// TestDecisionThatIsOnlyHalfThere: the write is refused because there is one, and it cannot be read: it was taken back in between, or
+// the server shows a name before its content (versitygw, while another request writes it). Nobody's word is lost by asking again.
+func TestDecisionThatIsOnlyHalfThere(t *testing.T) {
+	t.Run("shown too early", func(t *testing.T) {
+		p, _, tl := behindProxy(t, backup.Config{})
+		p.Fail(rig.Times(2, rig.On(http.MethodGet, "/seal/", rig.Missing)))
+		if s, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x100}); err != nil || s.End != 0x100 {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+	t.Run("taken back", func(t *testing.T) {
+		p, _, tl := behindProxy(t, backup.Config{})
+		p.Fail(rig.Times(1, rig.On(http.MethodPut, "/seal/", rig.Exists)))
+		if s, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x100}); err != nil || s.End != 0x100 {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+	t.Run("for ever", func(t *testing.T) {
+		p, _, tl := behindProxy(t, backup.Config{})
+		p.Fail(rig.On(http.MethodGet, "/seal/", rig.Missing))
+		if s, err := tl.DecideSeal(t.Context(), backup.Seal{TLI: 1, End: 0x100}); !errors.Is(err, backup.ErrNotStored) {
+			t.Errorf("got %+v, %v", s, err)
+		}
+	})
+}
+
 // TestUnknownIsNotAbsent: a store that does not answer says nothing about what is in it.
 func TestUnknownIsNotAbsent(t *testing.T) {
 	p, _, tl := behindProxy(t, backup.Config{Timeout: 2 * time.Second, MinRate: 1 << 40})

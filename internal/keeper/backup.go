@@ -215,8 +215,15 @@ func (m *Member) claim(ctx context.Context, t *backup.Timeline) error {
 }
 
 // claimAll claims every TLI on the way to the newest, oldest first. With ended,
-// the newest may have no record: none will come.
+// the newest may have no record: none will come. One caller at a time: the second
+// finds the work done.
 func (m *Member) claimAll(ctx context.Context, t *backup.Timeline, ended bool) error {
+	select {
+	case m.claiming <- struct{}{}:
+		defer func() { <-m.claiming }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	h := m.Log().Lineage()
 	for _, tli := range append(passed(h), h.TLI) {
 		if tli <= max(m.Backup().Claimed, 1) {

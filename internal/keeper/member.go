@@ -37,6 +37,7 @@ type Member struct {
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
 	unmet          atomic.Pointer[unmet]          // why the last session did not begin; nil: it did
 	copies         copies
+	claiming       chan struct{} // holds one while a TLI is claimed: the session and the backup both do it, see claimAll
 }
 
 // receiver is a receiver and the source that it was made for.
@@ -58,7 +59,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{Timeline: tl, keeper: k, inside: pass}
+	m := &Member{Timeline: tl, keeper: k, inside: pass, claiming: make(chan struct{}, 1)}
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}

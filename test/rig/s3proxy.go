@@ -26,6 +26,8 @@ const (
 	Lie                 // 200, and nothing was stored
 	Revoked             // 403 InvalidAccessKeyId
 	Conflict            // 409: another conditional request is under way, come again
+	Exists              // 412: it is there
+	Missing             // 404
 )
 
 // S3Proxy stands before an S3 server and fails as S3 fails.
@@ -98,6 +100,10 @@ func (p *S3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusForbidden, "InvalidAccessKeyId")
 	case Conflict:
 		refuse(w, r, http.StatusConflict, "ConditionalRequestConflict")
+	case Exists:
+		refuse(w, r, http.StatusPreconditionFailed, "PreconditionFailed")
+	case Missing:
+		refuse(w, r, http.StatusNotFound, "NoSuchKey")
 	case Lie:
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("ETag", `"0123456789abcdef0123456789abcdef"`)
