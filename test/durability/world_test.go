@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pgserver"
@@ -61,11 +62,23 @@ func newWorld(t testing.TB, k keeper, disk *rig.Disk, seed int64, segmentMiB int
 	if err := k.Adopt(ctx, w.server.Conninfo()); err != nil {
 		return nil, err
 	}
+	if err := w.awaitReserved(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.renewBackup(ctx); err != nil {
 		return nil, err
 	}
 	w.stats = stats{tli: 1, segment: pg.SegmentSize(segmentMiB << 20)}
 	return w, w.server.Configure(ctx, map[string]string{"synchronous_standby_names": k.Name()})
+}
+
+// awaitReserved waits until the keeper's slot keeps WAL. pg_receivewal makes one that keeps none until it has reported for the
+// first time, and the checkpoint with which a base backup begins may remove that until then.
+func (w *world) awaitReserved(ctx context.Context) error {
+	return rig.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		rows, err := w.server.Query(ctx, "SELECT 1 FROM pg_replication_slots WHERE restart_lsn IS NOT NULL")
+		return len(rows) > 0, err
+	})
 }
 
 func (w *world) close() {
