@@ -3,6 +3,7 @@ package backup
 import (
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
@@ -43,7 +44,7 @@ const maxWindowBytes = 64 << 20
 func (c Compression) encoder(w io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case Zstd:
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+		return takeZstd(w)
 	case LZ4:
 		return lz4.NewWriter(w), nil
 	case None:
@@ -68,6 +69,32 @@ func (c Compression) decoder(r io.Reader) (io.ReadCloser, error) {
 		return io.NopCloser(r), nil
 	}
 	return nil, fmt.Errorf("compression %q: want zstd, lz4 or none", c)
+}
+
+// zstdEncoders are used again: each has some 10 MiB of tables and history, and to get that from the kernel, page by page, takes
+// as long as to compress a segment.
+var zstdEncoders sync.Pool
+
+// pooledZstd is an encoder that goes back when it is closed. One that is not closed, after an error, is left to the collector.
+type pooledZstd struct{ *zstd.Encoder }
+
+func takeZstd(w io.Writer) (io.WriteCloser, error) {
+	if e, ok := zstdEncoders.Get().(*zstd.Encoder); ok {
+		e.Reset(w)
+		return pooledZstd{e}, nil
+	}
+	e, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return nil, err
+	}
+	return pooledZstd{e}, nil
+}
+
+func (p pooledZstd) Close() error {
+	err := p.Encoder.Close()
+	p.Reset(nil)
+	zstdEncoders.Put(p.Encoder)
+	return err
 }
 
 type asIs struct{ io.Writer }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 	"time"
 
 	"gocloud.dev/blob"
@@ -95,9 +96,14 @@ func sumOf(src io.ReaderAt, x extent) (sum digest, err error) {
 	return sum, nil
 }
 
+// copyBuffers are for reading segments.
+var copyBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
 // copyExtent copies all of a segment's bytes, or fails.
 func copyExtent(to io.Writer, src io.ReaderAt, x extent) error {
-	n, err := io.Copy(to, io.NewSectionReader(src, 0, x.bytes()))
+	buf := copyBuffers.Get().(*[256 << 10]byte)
+	defer copyBuffers.Put(buf)
+	n, err := io.CopyBuffer(to, io.NewSectionReader(src, 0, x.bytes()), buf[:])
 	if err == nil && n < x.bytes() {
 		err = io.ErrUnexpectedEOF
 	}

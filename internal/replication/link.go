@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,8 +15,9 @@ import (
 // link is a replication connection that takes commands. It ends by close, or by hijack, which makes a wire of it.
 type link struct {
 	pg      *pgconn.PgConn
-	in      io.Reader     // what pg reads from; see hijack
-	timeout time.Duration // for each command
+	resting *pgconn.HijackedConn // what pg was made from, and will be again; nil: it is not resting
+	in      io.Reader            // what pg reads from; see hijack
+	timeout time.Duration        // for each command
 }
 
 // connect opens a replication connection to the first host that will have us. The source sees it as applicationName.
@@ -71,8 +73,38 @@ func (l *link) show(ctx context.Context, setting string) (string, error) {
 	return string(row[0]), nil
 }
 
+// rest gives back what pgconn holds for commands to come, most of it buffers, until awaken. Where pgconn still reads ahead
+// (see hijack), it stays as it is.
+func (l *link) rest() {
+	if l.pg.Frontend().ReadBufferLen() > 0 || !l.untouched() {
+		return
+	}
+	resting, err := l.pg.Hijack()
+	if err != nil {
+		return // it is closed; the next command says so
+	}
+	resting.Frontend = nil
+	l.resting, l.pg, l.in = resting, nil, nil
+}
+
+// awaken ends a rest.
+func (l *link) awaken() error {
+	if l.resting == nil {
+		return nil
+	}
+	var err error
+	if l.pg, err = pgconn.Construct(l.resting); err != nil {
+		return errors.Join(fmt.Errorf("take the connection up again: %w", err), l.resting.Conn.Close())
+	}
+	l.resting = nil
+	return nil
+}
+
 // close says goodbye and waits until pgconn has let go of the connection, at most for limit.
 func (l *link) close(limit time.Duration) {
+	if l.awaken() != nil {
+		return // it is closed
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	// How the goodbye went changes nothing: the connection is closed in any case.

@@ -57,11 +57,15 @@ func WatchSettings(ctx context.Context, cfg Config, every time.Duration, tell fu
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
+		if err := l.awaken(); err != nil {
+			return err
+		}
 		set, err := l.settings(ctx)
 		if err != nil {
 			return err
 		}
 		tell(set)
+		l.rest()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
