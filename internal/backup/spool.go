@@ -1,37 +1,53 @@
 package backup
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
 )
 
-// spoolMemory is how much a spool keeps in memory. Most clusters have segments of 16 MiB.
-const spoolMemory = 64 << 20
+const (
+	// spoolMemory is how much a spool keeps in memory. Most clusters have segments of 16 MiB.
+	spoolMemory = 64 << 20
+	// spoolPiece is how much memory it takes at once.
+	spoolPiece = 256 << 10
+)
 
 // spool keeps bytes between two places: in memory, and what is more in a file without a name. The memory is not used
 // again: an HTTP library may still be reading a body whose request was cut.
 type spool struct {
-	memory bytes.Buffer
+	pieces [][]byte // all but the last full; nothing is ever copied to make room
 	file   *os.File // nil: all of it is in memory
 	size   int64
 }
 
 // Write implements io.Writer.
 func (s *spool) Write(p []byte) (int, error) {
-	if s.file == nil && s.memory.Len()+len(p) > spoolMemory {
+	if s.file == nil && s.size+int64(len(p)) > spoolMemory {
 		if err := s.spill(); err != nil {
 			return 0, err
 		}
 	}
-	var to io.Writer = &s.memory
-	if s.file != nil {
-		to = s.file
+	if s.file == nil {
+		s.keep(p)
+		return len(p), nil
 	}
-	n, err := to.Write(p)
+	n, err := s.file.Write(p)
 	s.size += int64(n)
 	return n, err
+}
+
+// keep appends to the memory.
+func (s *spool) keep(p []byte) {
+	for len(p) > 0 {
+		used := int(s.size % spoolPiece)
+		if used == 0 {
+			s.pieces = append(s.pieces, make([]byte, spoolPiece))
+		}
+		n := copy(s.pieces[len(s.pieces)-1][used:], p)
+		s.size += int64(n)
+		p = p[n:]
+	}
 }
 
 // spill moves to a file.
@@ -40,34 +56,41 @@ func (s *spool) spill() error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(s.memory.Bytes())
+	_, err = io.Copy(f, s.reader())
 	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	s.file, s.memory = f, bytes.Buffer{}
+	s.file, s.pieces = f, nil
 	return nil
 }
 
 // ReadAt implements io.ReaderAt.
-func (s *spool) ReadAt(p []byte, off int64) (int, error) {
+func (s *spool) ReadAt(p []byte, off int64) (n int, err error) {
 	if s.file != nil {
 		return s.file.ReadAt(p, off)
 	}
-	return bytes.NewReader(s.memory.Bytes()).ReadAt(p, off)
+	for n < len(p) && off < s.size {
+		piece := s.pieces[off/spoolPiece][off%spoolPiece:]
+		k := copy(p[n:], piece[:min(int64(len(piece)), s.size-off)])
+		n += k
+		off += int64(k)
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
 }
 
-// reader returns a reader from the beginning.
+// reader returns a reader from the beginning, of what was written until now. In memory, it can be read after Close as well.
 func (s *spool) reader() io.Reader {
-	if s.file != nil {
-		return io.NewSectionReader(s.file, 0, s.size)
-	}
-	return bytes.NewReader(s.memory.Bytes())
+	now := *s
+	return io.NewSectionReader(&now, 0, now.size)
 }
 
 // Close frees what is kept. It may be called more than once.
 func (s *spool) Close() error {
 	f := s.file
-	s.file, s.memory = nil, bytes.Buffer{}
+	*s = spool{}
 	if f == nil {
 		return nil
 	}
