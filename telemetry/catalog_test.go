@@ -80,7 +80,7 @@ func everything(t *testing.T, tel *Telemetry) {
 	}
 	stopping, end := tel.NodeShutdown(ctx, "signal")
 	stage, endStage := tel.ShutdownStage(stopping, "tenants", time.Second)
-	tel.StageWaits(stage, "tenants")
+	tel.StageWaits(stage, "tenants", []string{"timeline acme/main: wal_download (12s)"})
 	endStage(nil)
 	end(nil)
 }

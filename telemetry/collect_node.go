@@ -13,7 +13,7 @@ import (
 // node does not answer.
 var (
 	tenantModes = []string{"attached", "secondary", "detached"}
-	gateKinds   = []string{"tenant", "timeline"}
+	gateKinds   = []string{"tenant", "timeline", "http"}
 	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Remove, "trim"}
 )
 

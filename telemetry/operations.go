@@ -42,10 +42,16 @@ func (t *Telemetry) ShutdownStage(ctx context.Context, stage string, limit time.
 	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 
-// StageWaits shows a stage that is late while it is: spans are seen once they end.
-func (t *Telemetry) StageWaits(ctx context.Context, stage string) {
-	_, span := t.tracer.Start(ctx, "shutdown.stage.wait", trace.WithAttributes(always(), attribute.String("stage", stage)))
+// StageWaits shows a stage that is late while it is: spans are seen once they end. waitsFor names what keeps it.
+func (t *Telemetry) StageWaits(ctx context.Context, stage string, waitsFor []string) {
+	_, span := t.tracer.Start(ctx, "shutdown.stage.wait", trace.WithAttributes(always(),
+		attribute.String("stage", stage), attribute.StringSlice("waits_for", waitsFor[:min(len(waitsFor), maxLinks)])))
 	span.End()
+}
+
+// Diagnosed notes in the span of ctx where diagnostics were written.
+func (t *Telemetry) Diagnosed(ctx context.Context, path string) {
+	trace.SpanFromContext(ctx).AddEvent("diagnostics", trace.WithAttributes(attribute.String("path", path)))
 }
 
 func endOf(span trace.Span) func(error) {

@@ -22,8 +22,8 @@ var spans = []Span{
 	{"timeline.seal", nil, "", "A timeline was sealed."},
 	{"timeline.unseal", nil, "", "A seal was taken back."},
 	{"node.shutdown", []string{"cause"}, "", "A shutdown of the node, from the signal to the last export."},
-	{"shutdown.stage", []string{"stage", "limit"}, "", "One stage of it."},
-	{"shutdown.stage.wait", []string{"stage"}, "", "Each second while a stage is late."},
+	{"shutdown.stage", []string{"stage", "limit"}, "", "One stage of it. Event: diagnostics, with the path of what was written down when it was late."},
+	{"shutdown.stage.wait", []string{"stage", "waits_for"}, "", "Each second while a stage is late: once half of its time is over."},
 }
 
 // A spanCollector tells what became of the spans.

@@ -26,6 +26,9 @@ type node struct {
 	stage   atomic.Pointer[string]
 	tel     *telemetry.Telemetry
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the node starts
+	// requests is the gate of those that are answered; see [process.stopHTTP].
+	requests *gate.Gate
+	shutdown *stages // nil: none is known of
 }
 
 // The stages of a node's life, beside those of its shutdown.
@@ -36,6 +39,7 @@ const (
 
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
+	n.requests = gate.New(gate.Config{Kind: gateHTTP, Name: "http requests", Events: tel.GateEvents(), Trace: telemetry.GateTrace})
 	n.enter(stageStarting)
 	return n
 }
@@ -334,29 +338,3 @@ type walBody struct{ *keeper.WALFile }
 
 // Read implements io.Reader.
 func (b walBody) Read(p []byte) (int, error) { return b.Body.Read(p) }
-
-// Gates implements api.Node.
-func (n *node) Gates() []api.ClosingGate {
-	all := []api.ClosingGate{}
-	k := n.keeper.Load()
-	if k == nil {
-		return all
-	}
-	for id, g := range k.TenantGates() {
-		all = appendClosing(all, "tenant", timeline.ID{Tenant: id}, g)
-	}
-	for _, m := range k.Members() {
-		all = appendClosing(all, "timeline", m.ID(), m.Gate())
-	}
-	return all
-}
-
-func appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.Gate) []api.ClosingGate {
-	s := g.Stats()
-	if s.ClosingSince.IsZero() || s.Closed {
-		return all
-	}
-	return append(all, api.ClosingGate{
-		Gate: kind, Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: keeper.Holders(g),
-	})
-}

@@ -24,6 +24,7 @@ var _ telemetry.Source = numbers{}
 func (n numbers) Node() telemetry.NodeStats {
 	s := telemetry.NodeStats{Stage: *n.node.stage.Load(), Shutdown: n.stages.stats(), Tenants: map[string]int{}}
 	s.DataDirFree, s.DataDirCapacity = diskSpace(n.dataDir)
+	s.Gates = append(s.Gates, gateStats(gateHTTP, timeline.ID{}, n.node.requests))
 	k := n.node.keeper.Load()
 	if k == nil {
 		return s

@@ -84,7 +84,11 @@ type tenantModeCmd struct {
 // Run changes it.
 func (c *tenantModeCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		t, err := cl.SetTenantMode(ctx, c.Name.ID, api.Mode(c.Mode), c.Force)
+		var t api.Tenant
+		err := saying(ctx, k.Stderr, lookAtTenant(cl, c.Name.ID), func() (err error) {
+			t, err = cl.SetTenantMode(ctx, c.Name.ID, api.Mode(c.Mode), c.Force)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -101,12 +105,15 @@ type deletion struct {
 // errGoesOn is the end of a wait that was bounded.
 var errGoesOn = fmt.Errorf("not done yet: the deletion goes on; the same command waits for it again")
 
-func (d deletion) run(ctx context.Context, cl *client.Client, path string) error {
-	done, err := cl.Delete(ctx, path, d.KeepObjects, d.Timeout)
-	if err == nil && !done {
-		return errGoesOn
-	}
-	return err
+// run deletes what is at a path, and says meanwhile what look finds out.
+func (d deletion) run(ctx context.Context, k *kong.Context, cl *client.Client, path string, look func(context.Context) string) error {
+	return saying(ctx, k.Stderr, look, func() error {
+		done, err := cl.Delete(ctx, path, d.KeepObjects, d.Timeout)
+		if err == nil && !done {
+			return errGoesOn
+		}
+		return err
+	})
 }
 
 // tenantDeleteCmd deletes a tenant.
@@ -119,7 +126,7 @@ type tenantDeleteCmd struct {
 // Run deletes it.
 func (c *tenantDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		if err := c.run(ctx, cl, client.TenantPath(c.Name.ID)); err != nil {
+		if err := c.run(ctx, k, cl, client.TenantPath(c.Name.ID), lookAtTenant(cl, c.Name.ID)); err != nil {
 			return err
 		}
 		fmt.Fprintf(k.Stdout, "tenant %s is deleted\n", c.Name.ID)

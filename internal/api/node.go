@@ -54,7 +54,7 @@ type Node interface {
 	// OpenWAL answers one request for a file. An error counts as [AnswerUnknown].
 	OpenWAL(ctx context.Context, id timeline.ID, file string, opts WALOptions) (WAL, error)
 
-	// Gates are the gates that are closing now, the oldest first.
+	// Gates are the gates that are closing now, the oldest first; before them, the stage of a shutdown that is under way.
 	Gates() []ClosingGate
 }
 
@@ -181,9 +181,13 @@ type WAL struct {
 	Gone <-chan struct{}
 }
 
+// GateStage is the kind of a [ClosingGate] that is a stage of the node's shutdown.
+const GateStage = "stage"
+
 // A ClosingGate keeps somebody waiting.
 type ClosingGate struct {
-	Gate     string                `json:"gate"` // tenant, timeline
+	Gate     string                `json:"gate"` // tenant, timeline, http (requests under way), stage
+	Stage    string                `json:"stage,omitempty"`
 	Tenant   string                `json:"tenant"`
 	Timeline string                `json:"timeline,omitempty"`
 	Since    time.Time             `json:"since"`
