@@ -14,7 +14,7 @@ import (
 var (
 	tenantModes = []string{"attached", "secondary", "detached"}
 	gateKinds   = []string{"tenant", "timeline", "http"}
-	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Remove, "trim"}
+	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Follow, manager.Remove, "trim"}
 )
 
 // node emits what is said of the node as a whole.

@@ -166,7 +166,7 @@ func each(v *prometheus.CounterVec, values ...string) {
 
 // Closed lists of label values.
 var (
-	operationNames = []string{"create", "set", "delete", "seal", "unseal"}
+	operationNames = []string{"create", "set", "delete", "seal", "unseal", "mode"}
 	refusals       = []replication.Reason{
 		replication.ForeignCluster, replication.Behind, replication.Forked, replication.OtherBytes,
 		replication.InRecovery, replication.NameTaken, replication.Sealed,

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
@@ -103,6 +104,9 @@ var problems = []struct {
 	{keeper.ErrBadConninfo, api.KindInvalid},
 	{keeper.ErrBadSegment, api.KindInvalid},
 	{keeper.ErrNoStore, api.KindConflict},
+	{keeper.ErrWaitedFor, api.KindRefused},
+	{keeper.ErrDetached, api.KindConflict},
+	{keeper.ErrSecondary, api.KindConflict},
 	{backup.ErrDenied, api.KindUnavailable},
 	{backup.ErrCut, api.KindUnavailable},
 	{backup.ErrNoBucket, api.KindUnavailable},
@@ -130,8 +134,15 @@ func (n *node) Tenants() []api.Tenant {
 }
 
 func tenantOf(info keeper.TenantInfo) api.Tenant {
-	t := api.Tenant{Name: string(info.ID), Mode: api.ModeAttached, State: "running", Timelines: info.Timelines}
-	if info.Stopping {
+	t := api.Tenant{Name: string(info.ID), Mode: api.Mode(info.Mode), State: "running", Timelines: info.Timelines}
+	if info.Reason != nil {
+		t.State, t.Reason = "stopped", info.Reason.Error()
+	}
+	switch {
+	case info.Operation.Name != "":
+		t.State = "changing"
+		t.Reason = fmt.Sprintf("%s since %s, step %s", info.Operation.Name, info.Operation.Since.UTC().Format(time.RFC3339), info.Operation.Step)
+	case info.Stopping:
 		t.State = "stopping"
 	}
 	return t
@@ -162,9 +173,16 @@ func (n *node) CreateTenant(ctx context.Context, id timeline.TenantID) (api.Tena
 }
 
 // SetTenantMode implements api.Node.
-func (n *node) SetTenantMode(_ context.Context, id timeline.TenantID, mode api.Mode, _ bool) (api.Tenant, error) {
-	if mode != api.ModeAttached {
-		return api.Tenant{}, api.Errorf(api.KindNotImplemented, "this version of sluice knows the mode attached only")
+func (n *node) SetTenantMode(ctx context.Context, id timeline.TenantID, mode api.Mode, force bool) (api.Tenant, error) {
+	k, err := n.open()
+	if err != nil {
+		return api.Tenant{}, err
+	}
+	ctx, end := n.tel.Operation(ctx, "mode", timeline.ID{Tenant: id})
+	err = k.SetMode(ctx, id, timeline.Mode(mode), force)
+	end(err)
+	if err != nil {
+		return api.Tenant{}, problem(err)
 	}
 	return n.Tenant(id)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -30,7 +29,9 @@ func (n numbers) Node() telemetry.NodeStats {
 		return s
 	}
 	for id, g := range k.TenantGates() {
-		s.Tenants[string(api.ModeAttached)]++
+		if info, err := k.Tenant(id); err == nil {
+			s.Tenants[string(info.Mode)]++
+		}
 		s.Gates = append(s.Gates, gateStats("tenant", timeline.ID{Tenant: id}, g))
 	}
 	if configured, _ := k.StoreError(); configured {
@@ -75,7 +76,7 @@ func (n numbers) Timelines() []telemetry.TimelineStats {
 func timelineStats(m *keeper.Member) telemetry.TimelineStats {
 	c := m.Control()
 	s := telemetry.TimelineStats{
-		ID: m.ID(), Incarnation: c.Incarnation, Mode: string(api.ModeAttached), StartLSN: c.Start.LSN,
+		ID: m.ID(), Incarnation: c.Incarnation, Mode: string(m.Mode()), StartLSN: c.Start.LSN,
 		Manager: m.Manager().Status(), Wake: m.Wake(), Gate: gateStats("timeline", m.ID(), m.Gate()),
 	}
 	s.State, _ = m.State()

@@ -28,7 +28,8 @@ type Node interface {
 	Tenant(id timeline.TenantID) (Tenant, error)
 	// CreateTenant is idempotent; created says whether this call made it.
 	CreateTenant(ctx context.Context, id timeline.TenantID) (tenant Tenant, created bool, err error)
-	// SetTenantMode answers KindNotImplemented for a mode that this version cannot do.
+	// SetTenantMode answers KindRefused while commits of a source wait for this node, unless force. An attach of a tenant that
+	// only object storage knows makes it.
 	SetTenantMode(ctx context.Context, id timeline.TenantID, mode Mode, force bool) (Tenant, error)
 	// DeleteTenant deletes the tenant's timelines, too. It answers KindNotFound when there is none.
 	DeleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error
@@ -88,7 +89,7 @@ const (
 type Tenant struct {
 	Name      string `json:"tenant"`
 	Mode      Mode   `json:"mode"`
-	State     string `json:"state"`  // running, stopping
+	State     string `json:"state"`  // running, changing (its mode), stopped (detached), stopping
 	Reason    string `json:"reason"` // of State, for people
 	Timelines int    `json:"timelines"`
 }

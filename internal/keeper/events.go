@@ -17,6 +17,7 @@ const (
 	holderTimeline    gate.Holder = "timeline"     // a timeline in its tenant
 	holderRequest     gate.Holder = "request"      // an API request
 	holderWALDownload gate.Holder = "wal_download" // a file that is being handed back
+	holderFollow      gate.Holder = "follow"       // in its tenant: a download of a warm copy
 )
 
 // Events are told what happens below the keeper. Each field may be nil.

@@ -28,6 +28,7 @@ const (
 type Member struct {
 	*timeline.Timeline
 	keeper  *Keeper
+	tenant  *tenant
 	manager *manager.Manager
 	inside  gate.Pass // the tenant's
 	leave   sync.Once // leaves it
@@ -52,33 +53,33 @@ type receiver struct {
 func (r *receiver) progress() { tasks.Progress(r.session) }
 
 // join makes a timeline a member of its tenant, and runs its manager until it is
-// shut down. A timeline that is broken, or to be deleted, has a manager that never
-// runs.
+// shut down. A timeline that is broken, stopped or to be deleted has a manager that
+// never runs.
 func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	pass, err := t.Enter(t.Context(), holderTimeline)
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{Timeline: tl, keeper: k, inside: pass, claiming: make(chan struct{}, 1)}
+	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1)}
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}
 	m.manager = manager.New(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
-		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial,
+		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial, manager.Follow: m.follow,
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
-		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval,
+		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	})
 	k.mu.Lock()
-	if t.deleting || k.stopping {
+	if t.ending || k.stopping {
 		k.mu.Unlock()
 		pass.Leave()
 		return nil, fmt.Errorf("tenant %s: %w", t.ID(), timeline.ErrShuttingDown)
 	}
 	t.members[tl.ID().Name] = m
-	if state, _ := tl.State(); state != timeline.StateBroken && !tl.Control().Deleting {
+	if state, _ := tl.State(); state == timeline.StateRunning && !tl.Control().Deleting {
 		k.running.Go(m.run)
 	}
 	k.mu.Unlock()
