@@ -178,10 +178,7 @@ func (n *node) SetTenantMode(ctx context.Context, id timeline.TenantID, mode api
 	if err != nil {
 		return api.Tenant{}, err
 	}
-	ctx, end := n.tel.Operation(ctx, "mode", timeline.ID{Tenant: id})
-	err = k.SetMode(ctx, id, timeline.Mode(mode), force)
-	end(err)
-	if err != nil {
+	if err := k.SetMode(ctx, id, timeline.Mode(mode), force); err != nil {
 		return api.Tenant{}, problem(err)
 	}
 	return n.Tenant(id)
@@ -234,10 +231,7 @@ func (n *node) CreateTimeline(ctx context.Context, id timeline.ID, opts api.Crea
 	if err != nil {
 		return timeline.Status{}, err
 	}
-	ctx, end := n.tel.Operation(ctx, "create", id)
-	err = k.CreateTimeline(ctx, id, opts.Source, opts.New)
-	end(err)
-	if err != nil {
+	if err := k.CreateTimeline(ctx, id, opts.Source, opts.New); err != nil {
 		return timeline.Status{}, problem(err)
 	}
 	return n.Timeline(id)
@@ -264,10 +258,7 @@ func (n *node) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects b
 	if err != nil {
 		return err
 	}
-	ctx, end := n.tel.Operation(ctx, "delete", id)
-	err = k.DeleteTimeline(ctx, id, keepObjects)
-	end(err)
-	return problem(err)
+	return problem(k.DeleteTimeline(ctx, id, keepObjects))
 }
 
 // Seal implements api.Node.

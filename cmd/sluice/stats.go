@@ -125,6 +125,7 @@ func keeperEvents(t *telemetry.Telemetry) keeper.Events {
 	return keeper.Events{
 		Gate: t.GateEvents(), Trace: telemetry.GateTrace,
 		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
+		Operation: t.OperationStarted, Step: t.OperationStep, Shutdown: t.ShutdownStarted,
 		Answered: t.WALAnswered,
 	}
 }

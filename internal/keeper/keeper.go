@@ -440,7 +440,9 @@ func (k *Keeper) endTenant(ctx context.Context, t *tenant, cause error) error {
 }
 
 // stopTenant shuts a tenant's timelines down in parallel, then the tenant.
-func (k *Keeper) stopTenant(ctx context.Context, t *tenant, cause error) error {
+func (k *Keeper) stopTenant(ctx context.Context, t *tenant, cause error) (err error) {
+	ctx, end := k.cfg.Events.shutdown(ctx, tenantKey(t.ID()), cause)
+	defer func() { end(err) }()
 	members := k.membersOf(t)
 	errs := make([]error, len(members))
 	var all sync.WaitGroup

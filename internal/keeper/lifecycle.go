@@ -216,12 +216,7 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 	if err := checkConninfo(k.cfg.NodeID, source); err != nil {
 		return err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return err
-	}
-	defer pass.Leave()
-	return m.SetSource(ctx, source, acceptDataLoss)
+	return m.during(ctx, func(ctx context.Context) error { return m.SetSource(ctx, source, acceptDataLoss) })
 }
 
 // DeleteTimeline deletes a timeline: a durable mark first, then everybody out,
@@ -243,7 +238,7 @@ func (k *Keeper) resumeDeletions() {
 			continue
 		}
 		// Nothing else runs on it yet; how it ends, delete tells.
-		_, _, _ = k.begin(m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m, m.Control().KeepObjects) })
+		_, _, _ = k.begin(k.ctx, m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m, m.Control().KeepObjects) })
 	}
 }
 
@@ -332,15 +327,19 @@ func (k *Keeper) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) 
 	if err != nil {
 		return timeline.SealResult{}, err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return timeline.SealResult{}, err
-	}
-	defer pass.Leave()
+	var res timeline.SealResult
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		res, err = m.seal(ctx, acceptDataLoss)
+		return err
+	})
+	return res, err
+}
+
+func (m *Member) seal(ctx context.Context, acceptDataLoss bool) (timeline.SealResult, error) {
 	if err := m.voter(); err != nil {
 		return timeline.SealResult{}, err
 	}
-	if k.depot != nil && m.HoldsNothing() {
+	if m.keeper.depot != nil && m.HoldsNothing() {
 		if err := m.meetEmpty(ctx); err != nil {
 			return timeline.SealResult{}, err
 		}
@@ -362,15 +361,19 @@ func (k *Keeper) Unseal(ctx context.Context, id timeline.ID, force bool) (timeli
 	if err != nil {
 		return timeline.Seal{}, err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return timeline.Seal{}, err
-	}
-	defer pass.Leave()
+	var seal timeline.Seal
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		seal, err = m.unseal(ctx, force)
+		return err
+	})
+	return seal, err
+}
+
+func (m *Member) unseal(ctx context.Context, force bool) (timeline.Seal, error) {
 	if err := m.voter(); err != nil {
 		return timeline.Seal{}, err
 	}
-	if k.depot != nil && m.Control().Stored != nil {
+	if m.keeper.depot != nil && m.Control().Stored != nil {
 		if err := m.unsealStored(ctx, force); err != nil {
 			return timeline.Seal{}, err
 		}

@@ -97,11 +97,37 @@ func (m *Member) run() {
 // shutdown stops the timeline and leaves the tenant. When it failed it may be
 // called again.
 func (m *Member) shutdown(ctx context.Context, cause error) error {
-	if err := m.Shutdown(ctx, cause); err != nil {
+	ctx, end := m.keeper.cfg.Events.shutdown(ctx, m.ID(), cause)
+	err := m.Shutdown(ctx, cause)
+	end(err)
+	if err != nil {
 		return err
 	}
 	m.leave.Do(m.inside.Leave)
 	return nil
+}
+
+// SetOperation shows which step of an operation is under way, and tells it.
+func (m *Member) SetOperation(name, step string) {
+	m.Timeline.SetOperation(name, step)
+	m.keeper.cfg.Events.step(m.ID(), name, step)
+}
+
+// during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.
+func (m *Member) during(ctx context.Context, request func(context.Context) error) error {
+	pass, err := m.Enter(ctx, holderRequest)
+	if err != nil {
+		return err
+	}
+	defer pass.Leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
+	err = request(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), timeline.ErrShuttingDown) && !errors.Is(err, timeline.ErrShuttingDown) {
+		return fmt.Errorf("%w: %w", timeline.ErrShuttingDown, err)
+	}
+	return err
 }
 
 // seedOf spreads the pauses of timelines that lost the same server.

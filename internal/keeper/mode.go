@@ -145,7 +145,7 @@ func (k *Keeper) resumeChanges() {
 			continue
 		}
 		// Nothing else runs on it yet; how it ends, run tells.
-		_, _, _ = k.begin(tenantKey(t.ID()), opOfMode(t.Next), func(ctx context.Context) error { return k.finishChange(ctx, t) })
+		_, _, _ = k.begin(k.ctx, tenantKey(t.ID()), opOfMode(t.Next), func(ctx context.Context) error { return k.finishChange(ctx, t) })
 	}
 }
 
@@ -186,6 +186,7 @@ func (c *change) tell(step string) {
 	c.k.mu.Lock()
 	c.k.changing[c.id] = op
 	c.k.mu.Unlock()
+	c.k.cfg.Events.step(tenantKey(c.id), op.Name, op.Step)
 	c.show(op)
 }
 

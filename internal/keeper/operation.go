@@ -34,7 +34,7 @@ type operation struct {
 // sees for itself: its source may be another.
 func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(context.Context) error) error {
 	for {
-		op, mine, err := k.begin(id, name, work)
+		op, mine, err := k.begin(ctx, id, name, work)
 		if err != nil {
 			return err
 		}
@@ -49,8 +49,8 @@ func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(
 	}
 }
 
-// begin returns the operation that runs on id, or begins one.
-func (k *Keeper) begin(id timeline.ID, name string, work func(context.Context) error) (op *operation, mine bool, err error) {
+// begin returns the operation that runs on id, or begins one for whoever asked.
+func (k *Keeper) begin(asked context.Context, id timeline.ID, name string, work func(context.Context) error) (op *operation, mine bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if op := k.inTheWayLocked(id, name); op != nil {
@@ -61,7 +61,12 @@ func (k *Keeper) begin(id timeline.ID, name string, work func(context.Context) e
 	}
 	op = &operation{name: name, done: make(chan struct{})}
 	k.operations[id] = op
-	k.running.Go(func() { k.finish(id, op, work(k.ctx)) })
+	k.running.Go(func() {
+		ctx, end := k.cfg.Events.operation(k.ctx, asked, id, name)
+		err := work(ctx)
+		end(err)
+		k.finish(id, op, err)
+	})
 	return op, true, nil
 }
 
