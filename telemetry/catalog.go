@@ -117,7 +117,7 @@ var metrics = []Metric{
 	{"gate_close_holders", Gauge, "", perTimeline("gate", "holder"), TierNode, "Who keeps this gate from closing. Only while it closes."},
 
 	// Lifecycle.
-	{"lifecycle_operations_total", Counter, "", []string{"operation", "outcome"}, TierNode, "Lifecycle operations that ended: ok or error."},
+	{"lifecycle_operations_total", Counter, "", []string{"operation", "outcome"}, TierNode, "Lifecycle operations that ended: ok, error, or cancelled (the node stopped; it goes on at the next start)."},
 	{"lifecycle_operation_age_seconds", Gauge, "seconds", []string{"operation", "step"}, TierNode, "Age of the oldest lifecycle operation under way."},
 
 	// Receive and sync.

@@ -74,13 +74,18 @@ func everything(t *testing.T, tel *Telemetry) {
 	span.End()
 	tel.WALAnswered("absent")
 
-	for _, name := range operationNames {
-		_, end := tel.Operation(ctx, name, acme)
-		end(errors.New("failed"))
+	for _, of := range operationNames {
+		for _, name := range of.names {
+			_, end := tel.OperationStarted(ctx, reqCtx, of.id, name)
+			tel.OperationStep(of.id, name, "mark")
+			end(errors.New("failed"))
+		}
+		_, end := tel.ShutdownStarted(ctx, of.id, errors.New("the node stops"))
+		end(nil)
 	}
 	stopping, end := tel.NodeShutdown(ctx, "signal")
 	stage, endStage := tel.ShutdownStage(stopping, "tenants", time.Second)
-	tel.StageWaits(stage, "tenants")
+	tel.StageWaits(stage, "tenants", []string{"timeline acme/main: wal_download (12s)"})
 	endStage(nil)
 	end(nil)
 }

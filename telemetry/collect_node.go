@@ -13,8 +13,8 @@ import (
 // node does not answer.
 var (
 	tenantModes = []string{"attached", "secondary", "detached"}
-	gateKinds   = []string{"tenant", "timeline"}
-	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Remove, "trim"}
+	gateKinds   = []string{"tenant", "timeline", "http"}
+	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Follow, manager.Remove, "trim"}
 )
 
 // node emits what is said of the node as a whole.

@@ -82,6 +82,8 @@ func (t *Telemetry) gateLeft(e gate.Exit) {
 }
 
 func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) context.Context {
+	of := gateScope(s.Kind, s.Name)
+	ctx = WithTimeline(ctx, of.tenant, of.timeline)
 	ctx, _ = t.tracer.Start(ctx, "gate.close", //nolint:spancheck // gateCloseEnded ends it
 		trace.WithAttributes(always()), trace.WithAttributes(gateAttributes(s.Kind, s.Name)...))
 	return ctx
@@ -123,10 +125,20 @@ func (t *Telemetry) gateCloseEnded(ctx context.Context, e gate.CloseEnd) {
 
 // gateAttributes tell whose gate it is.
 func gateAttributes(kind, name string) []attribute.KeyValue {
-	tenant, timelineName, _ := strings.Cut(name, "/")
-	return []attribute.KeyValue{
-		attribute.String("gate", kind), attribute.String("tenant", tenant), attribute.String("timeline", timelineName),
+	attrs := []attribute.KeyValue{attribute.String("gate", kind)}
+	if s := gateScope(kind, name); s.tenant != "" {
+		attrs = append(attrs, attribute.String("tenant", s.tenant), attribute.String("timeline", s.timeline))
 	}
+	return attrs
+}
+
+// gateScope is the tenant, and the timeline, whose gate it is; a node's own gates have neither.
+func gateScope(kind, name string) scope {
+	if kind == "http" {
+		return scope{}
+	}
+	tenant, timelineName, _ := strings.Cut(name, "/")
+	return scope{tenant, timelineName}
 }
 
 // holderNames are the first holders with their ages, for people.

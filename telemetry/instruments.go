@@ -119,8 +119,11 @@ func (i *instruments) initialise() {
 	for _, misuse := range gate.MisuseKinds() {
 		i.gateMisuse.WithLabelValues(string(misuse))
 	}
-	for _, operation := range operationNames {
-		each(i.operations.MustCurryWith(prometheus.Labels{"operation": operation}), "ok", "error")
+	for _, of := range operationNames {
+		for _, name := range of.names {
+			label := operationLabel(of.id, name)
+			each(i.operations.MustCurryWith(prometheus.Labels{"operation": label}), "ok", "error", "cancelled")
+		}
 	}
 	for _, reason := range refusals {
 		i.sourceRefused.WithLabelValues(string(reason))
@@ -166,8 +169,14 @@ func each(v *prometheus.CounterVec, values ...string) {
 
 // Closed lists of label values.
 var (
-	operationNames = []string{"create", "set", "delete", "seal", "unseal"}
-	refusals       = []replication.Reason{
+	operationNames = []struct {
+		id    timeline.ID // whose they are
+		names []string
+	}{
+		{timeline.ID{Tenant: "t", Name: "l"}, []string{"create", "set", "delete", "seal", "unseal", "trim"}},
+		{timeline.ID{Tenant: "t"}, []string{"create", "delete", "attach", "secondary", "detach"}},
+	}
+	refusals = []replication.Reason{
 		replication.ForeignCluster, replication.Behind, replication.Forked, replication.OtherBytes,
 		replication.InRecovery, replication.NameTaken, replication.Sealed,
 	}

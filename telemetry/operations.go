@@ -2,6 +2,9 @@ package telemetry
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -10,21 +13,103 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
-// Operation opens the span "timeline.NAME" of a lifecycle operation; end closes it and counts it. Names
-// are constants: create, set, delete, seal, unseal.
+// Operation opens the span "timeline.NAME" of a lifecycle operation, or "tenant.NAME" if the id has no timeline; end closes it
+// and counts it. Names are constants; see operationNames.
 func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) (_ context.Context, end func(error)) {
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
-	ctx, span := t.tracer.Start(ctx, "timeline."+name, //nolint:spancheck // end ends it
+	ctx, span := t.tracer.Start(ctx, kindOf(id)+"."+name, //nolint:spancheck // end ends it
 		trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
 	return ctx, func(err error) { //nolint:spancheck // this ends it
-		outcome := "ok"
-		if err != nil {
-			outcome = "error"
-		}
-		t.counts.operations.WithLabelValues(name, outcome).Inc()
+		outcome := operationOutcome(err)
+		t.counts.operations.WithLabelValues(operationLabel(id, name), outcome).Inc()
+		t.log.LogAttrs(ctx, slog.LevelInfo, "lifecycle operation ended", slog.String("operation", kindOf(id)+"."+name), slog.String("outcome", outcome))
 		fail(span, err)
 		span.End()
 	}
+}
+
+func kindOf(id timeline.ID) string {
+	if id.Name == "" {
+		return "tenant"
+	}
+	return "timeline"
+}
+
+// operationLabel tells a tenant's operation from that of the same name on a timeline.
+func operationLabel(id timeline.ID, name string) string {
+	if id.Name == "" && (name == "create" || name == "delete") {
+		return "tenant_" + name
+	}
+	return name
+}
+
+// operationOutcome: what a shutdown cut off goes on at the next start, and is no failure.
+func operationOutcome(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, timeline.ErrShuttingDown), errors.Is(err, context.Canceled):
+		return "cancelled"
+	}
+	return "error"
+}
+
+// OperationStarted is Operation for work that belongs to the node, and outlives the request that asked for it: its span is in
+// that request's trace.
+func (t *Telemetry) OperationStarted(ctx, asked context.Context, id timeline.ID, name string) (context.Context, func(error)) {
+	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(asked))
+	ctx, end := t.Operation(ctx, name, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.steps[id] = &operationSteps{ctx: ctx}
+	return ctx, func(err error) {
+		t.mu.Lock()
+		steps := t.steps[id]
+		delete(t.steps, id)
+		t.mu.Unlock()
+		steps.next(nil)
+		end(err)
+	}
+}
+
+// OperationStep shows the steps of an operation as children of its span.
+func (t *Telemetry) OperationStep(id timeline.ID, name, step string) {
+	t.mu.Lock()
+	steps := t.steps[id]
+	t.mu.Unlock()
+	if steps == nil {
+		return // a tenant's, shown on its timeline
+	}
+	_, span := t.tracer.Start(steps.ctx, "lifecycle.step", trace.WithAttributes(always(), //nolint:spancheck // next ends it
+		attribute.String("operation", name), attribute.String("step", step)), trace.WithAttributes(idAttributes(id)...))
+	steps.next(span)
+	t.log.LogAttrs(steps.ctx, slog.LevelDebug, "lifecycle step", slog.String("operation", name), slog.String("step", step)) //nolint:spancheck // see above
+}
+
+// operationSteps is an operation under way with its present step.
+type operationSteps struct {
+	ctx context.Context //nolint:containedctx // of the operation's span, for the spans of its steps
+
+	mu   sync.Mutex
+	step trace.Span // guarded by mu; nil: none is under way
+}
+
+// next ends the present step.
+func (s *operationSteps) next(span trace.Span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.step != nil {
+		s.step.End()
+	}
+	s.step = span
+}
+
+// ShutdownStarted opens the span "timeline.shutdown" or "tenant.shutdown"; what it waits for is below it.
+func (t *Telemetry) ShutdownStarted(ctx context.Context, id timeline.ID, cause error) (_ context.Context, end func(error)) {
+	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
+	ctx, span := t.tracer.Start(ctx, kindOf(id)+".shutdown", //nolint:spancheck // end ends it
+		trace.WithAttributes(always(), attribute.String("cause", cause.Error())), trace.WithAttributes(idAttributes(id)...))
+	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 
 // NodeShutdown opens the span of the node's shutdown.
@@ -42,10 +127,16 @@ func (t *Telemetry) ShutdownStage(ctx context.Context, stage string, limit time.
 	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 
-// StageWaits shows a stage that is late while it is: spans are seen once they end.
-func (t *Telemetry) StageWaits(ctx context.Context, stage string) {
-	_, span := t.tracer.Start(ctx, "shutdown.stage.wait", trace.WithAttributes(always(), attribute.String("stage", stage)))
+// StageWaits shows a stage that is late while it is: spans are seen once they end. waitsFor names what keeps it.
+func (t *Telemetry) StageWaits(ctx context.Context, stage string, waitsFor []string) {
+	_, span := t.tracer.Start(ctx, "shutdown.stage.wait", trace.WithAttributes(always(),
+		attribute.String("stage", stage), attribute.StringSlice("waits_for", waitsFor[:min(len(waitsFor), maxLinks)])))
 	span.End()
+}
+
+// Diagnosed notes in the span of ctx where diagnostics were written.
+func (t *Telemetry) Diagnosed(ctx context.Context, path string) {
+	trace.SpanFromContext(ctx).AddEvent("diagnostics", trace.WithAttributes(attribute.String("path", path)))
 }
 
 func endOf(span trace.Span) func(error) {

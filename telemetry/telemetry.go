@@ -69,14 +69,15 @@ type Telemetry struct {
 	processor *processor               // nil: no traces
 
 	mu        sync.Mutex
-	timelines map[timeline.ID]*scopedEvents // guarded by mu
+	timelines map[timeline.ID]*scopedEvents   // guarded by mu
+	steps     map[timeline.ID]*operationSteps // guarded by mu; the operations under way
 }
 
 // Start makes a Telemetry, and installs it as the process's for OpenTelemetry. End it with Shutdown.
 func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	t := &Telemetry{
 		registry: prometheus.NewRegistry(), all: prometheus.NewRegistry(),
-		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{},
+		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[timeline.ID]*operationSteps{},
 	}
 	t.counts = newInstruments(t.registry)
 	out := cfg.LogOutput

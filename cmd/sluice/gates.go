@@ -16,7 +16,7 @@ type gatesCmd struct {
 	shown
 }
 
-// Run lists them, with a row for each holder.
+// Run lists them, with a row for each holder; of a node that stops the stage, too.
 func (c *gatesCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
 		gates, err := cl.Gates(ctx)
@@ -31,7 +31,10 @@ func gateRows(r *rows, gates []api.ClosingGate) {
 	r.add("GATE", "OF", "CLOSING FOR", "INSIDE", "FOR", "TRACE")
 	for _, g := range gates {
 		of := strings.TrimSuffix(g.Tenant+"/"+g.Timeline, "/")
-		if len(g.Holders) == 0 {
+		switch {
+		case g.Gate == api.GateStage:
+			r.add(g.Gate, g.Stage, since(g.Since))
+		case len(g.Holders) == 0:
 			r.add(g.Gate, of, since(g.Since), "nobody")
 		}
 		for _, h := range g.Holders {

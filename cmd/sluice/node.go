@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,9 @@ type node struct {
 	stage   atomic.Pointer[string]
 	tel     *telemetry.Telemetry
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the node starts
+	// requests is the gate of those that are answered; see [process.stopHTTP].
+	requests *gate.Gate
+	shutdown *stages // nil: none is known of
 }
 
 // The stages of a node's life, beside those of its shutdown.
@@ -36,6 +40,7 @@ const (
 
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
+	n.requests = gate.New(gate.Config{Kind: gateHTTP, Name: "http requests", Events: tel.GateEvents(), Trace: telemetry.GateTrace})
 	n.enter(stageStarting)
 	return n
 }
@@ -99,6 +104,9 @@ var problems = []struct {
 	{keeper.ErrBadConninfo, api.KindInvalid},
 	{keeper.ErrBadSegment, api.KindInvalid},
 	{keeper.ErrNoStore, api.KindConflict},
+	{keeper.ErrWaitedFor, api.KindRefused},
+	{keeper.ErrDetached, api.KindConflict},
+	{keeper.ErrSecondary, api.KindConflict},
 	{backup.ErrDenied, api.KindUnavailable},
 	{backup.ErrCut, api.KindUnavailable},
 	{backup.ErrNoBucket, api.KindUnavailable},
@@ -126,8 +134,15 @@ func (n *node) Tenants() []api.Tenant {
 }
 
 func tenantOf(info keeper.TenantInfo) api.Tenant {
-	t := api.Tenant{Name: string(info.ID), Mode: api.ModeAttached, State: "running", Timelines: info.Timelines}
-	if info.Stopping {
+	t := api.Tenant{Name: string(info.ID), Mode: api.Mode(info.Mode), State: "running", Timelines: info.Timelines}
+	if info.Reason != nil {
+		t.State, t.Reason = "stopped", info.Reason.Error()
+	}
+	switch {
+	case info.Operation.Name != "":
+		t.State = "changing"
+		t.Reason = fmt.Sprintf("%s since %s, step %s", info.Operation.Name, info.Operation.Since.UTC().Format(time.RFC3339), info.Operation.Step)
+	case info.Stopping:
 		t.State = "stopping"
 	}
 	return t
@@ -158,9 +173,13 @@ func (n *node) CreateTenant(ctx context.Context, id timeline.TenantID) (api.Tena
 }
 
 // SetTenantMode implements api.Node.
-func (n *node) SetTenantMode(_ context.Context, id timeline.TenantID, mode api.Mode, _ bool) (api.Tenant, error) {
-	if mode != api.ModeAttached {
-		return api.Tenant{}, api.Errorf(api.KindNotImplemented, "this version of sluice knows the mode attached only")
+func (n *node) SetTenantMode(ctx context.Context, id timeline.TenantID, mode api.Mode, force bool) (api.Tenant, error) {
+	k, err := n.open()
+	if err != nil {
+		return api.Tenant{}, err
+	}
+	if err := k.SetMode(ctx, id, timeline.Mode(mode), force); err != nil {
+		return api.Tenant{}, problem(err)
 	}
 	return n.Tenant(id)
 }
@@ -212,10 +231,7 @@ func (n *node) CreateTimeline(ctx context.Context, id timeline.ID, opts api.Crea
 	if err != nil {
 		return timeline.Status{}, err
 	}
-	ctx, end := n.tel.Operation(ctx, "create", id)
-	err = k.CreateTimeline(ctx, id, opts.Source, opts.New)
-	end(err)
-	if err != nil {
+	if err := k.CreateTimeline(ctx, id, opts.Source, opts.New); err != nil {
 		return timeline.Status{}, problem(err)
 	}
 	return n.Timeline(id)
@@ -242,10 +258,7 @@ func (n *node) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects b
 	if err != nil {
 		return err
 	}
-	ctx, end := n.tel.Operation(ctx, "delete", id)
-	err = k.DeleteTimeline(ctx, id, keepObjects)
-	end(err)
-	return problem(err)
+	return problem(k.DeleteTimeline(ctx, id, keepObjects))
 }
 
 // Seal implements api.Node.
@@ -334,29 +347,3 @@ type walBody struct{ *keeper.WALFile }
 
 // Read implements io.Reader.
 func (b walBody) Read(p []byte) (int, error) { return b.Body.Read(p) }
-
-// Gates implements api.Node.
-func (n *node) Gates() []api.ClosingGate {
-	all := []api.ClosingGate{}
-	k := n.keeper.Load()
-	if k == nil {
-		return all
-	}
-	for id, g := range k.TenantGates() {
-		all = appendClosing(all, "tenant", timeline.ID{Tenant: id}, g)
-	}
-	for _, m := range k.Members() {
-		all = appendClosing(all, "timeline", m.ID(), m.Gate())
-	}
-	return all
-}
-
-func appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.Gate) []api.ClosingGate {
-	s := g.Stats()
-	if s.ClosingSince.IsZero() || s.Closed {
-		return all
-	}
-	return append(all, api.ClosingGate{
-		Gate: kind, Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: keeper.Holders(g),
-	})
-}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -36,6 +37,9 @@ func (c *serveCmd) Run(ctx context.Context) error {
 	return serve(ctx, cfg)
 }
 
+// lastAnswers is how long those who asked how the node is have to read the answer, at the end.
+const lastAnswers = time.Second
+
 // process is a node that runs.
 type process struct {
 	cfg    *config.Config
@@ -45,7 +49,7 @@ type process struct {
 	stages *stages
 	keeper *keeper.Keeper
 	http   *http.Server
-	// hangUp ends the requests under way: those who read their answer have a second more.
+	// hangUp cancels the requests under way: those who read their answer have a second more.
 	hangUp context.CancelFunc
 	ended  chan error // what the HTTP server ended with; has room for it
 }
@@ -56,15 +60,44 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("start telemetry: %w", err)
 	}
-	p := &process{cfg: cfg, tel: tel, log: tel.Logger(), node: newNode(cfg.Node.ID, thisBuild().version, tel), ended: make(chan error, 1)}
-	p.stages = &stages{node: p.node, log: p.log, tel: tel}
-	tel.Watch(numbers{node: p.node, dataDir: cfg.Node.DataDir, stages: p.stages})
-	err = p.start(ctx)
-	cause := "failed to start"
-	if err == nil {
-		cause = p.wait(ctx)
+	p := newProcess(cfg, tel)
+	stopWatchdog := p.watchdog(ctx)
+	defer stopWatchdog()
+	if err := p.startWithin(ctx); errors.Is(err, errStartAbandoned) {
+		return err // what goes on must not be stopped beside it
+	} else if err != nil {
+		return errors.Join(err, p.stop("failed to start"))
 	}
-	return errors.Join(err, p.stop(cause))
+	return p.stop(p.wait(ctx))
+}
+
+func newProcess(cfg *config.Config, tel *telemetry.Telemetry) *process {
+	p := &process{cfg: cfg, tel: tel, log: tel.Logger(), node: newNode(cfg.Node.ID, thisBuild().version, tel), ended: make(chan error, 1)}
+	diagnostics := diagnostics{dir: filepath.Join(cfg.Node.DataDir, diagnosticsDir)}
+	p.stages = &stages{node: p.node, log: p.log, tel: tel, diagnose: diagnostics.goroutines, tell: p.notify}
+	p.node.shutdown = p.stages
+	tel.Watch(numbers{node: p.node, dataDir: cfg.Node.DataDir, stages: p.stages})
+	return p
+}
+
+// errStartAbandoned is the end of a start that does not listen to the signal to stop.
+var errStartAbandoned = errors.New("the node was told to stop while it started, and did not within shutdown_timeout")
+
+// startWithin starts the node. Once ctx has ended, it has the time of a shutdown to notice.
+func (p *process) startWithin(ctx context.Context) error {
+	started := make(chan error, 1)
+	go func() { started <- p.start(ctx) }() // left behind only by a process that exits
+	select {
+	case err := <-started:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-started:
+		return err
+	case <-time.After(p.cfg.ShutdownTimeout):
+		return errStartAbandoned
+	}
 }
 
 func telemetryConfig(cfg *config.Config) telemetry.Config {
@@ -127,7 +160,7 @@ func (p *process) storeConfig() keeper.StoreConfig {
 func (p *process) listen(ctx context.Context) error {
 	server := api.New(p.node, api.Config{
 		Log: p.log, Metrics: p.tel.Metrics(), TimelineMetrics: p.tel.TimelineMetrics(),
-		Events: api.Events{Answered: p.tel.HTTPAnswered},
+		Events: api.Events{Answered: p.tel.HTTPAnswered}, Admit: p.node.admit,
 	})
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", p.cfg.Listen.HTTP)
@@ -156,21 +189,36 @@ func (p *process) wait(ctx context.Context) string {
 	}
 }
 
-// stop stops what was started, in order; the status is served almost to the end.
+// stop stops what was started, in order; how the node is can be asked almost to the end. Whatever hangs: the
+// process ends soon after its time is over.
 func (p *process) stop(cause string) error {
 	ctx := context.Background()
-	p.log.LogAttrs(ctx, slog.LevelInfo, "node stops", slog.String("cause", cause))
-	p.notify(ctx, daemon.SdNotifyStopping)
-	err := p.stages.run(ctx, cause, p.cfg.ShutdownTimeout, []stage{
-		{"drain", 40, p.drain},
-		{"tenants", 40, p.stopTenants},
-		{"http", 10, p.stopHTTP},
-		{"telemetry", 10, p.tel.Shutdown},
+	p.log.LogAttrs(ctx, slog.LevelInfo, "node stops", slog.String("cause", cause), slog.Duration("limit", p.cfg.ShutdownTimeout))
+	timeout := p.cfg.ShutdownTimeout
+	err := within(ctx, timeout*11/10, timeout/graceShare, func(ctx context.Context) error {
+		return p.stages.run(ctx, cause, timeout, p.shutdown())
 	})
 	if err == nil {
 		p.log.LogAttrs(ctx, slog.LevelInfo, "node stopped")
 	}
 	return err
+}
+
+// shutdown has the stages of a shutdown, in their order.
+func (p *process) shutdown() []stage {
+	return []stage{
+		{name: "readiness", share: 1, stop: p.unready},
+		{name: "drain", share: 39, stop: p.drain, waitsFor: p.undrained},
+		{name: "tenants", share: 40, stop: p.stopTenants},
+		{name: "http", share: 10, stop: p.stopHTTP},
+		{name: "telemetry", share: 10, stop: p.tel.Shutdown},
+	}
+}
+
+// unready tells those who send work to this node that it stops; /readyz says so since the stage began.
+func (p *process) unready(ctx context.Context) error {
+	p.notify(ctx, daemon.SdNotifyStopping, extendTimeout(p.cfg.ShutdownTimeout))
+	return nil
 }
 
 // drain brings what is held to object storage, as far as the time allows. What it did not come to is no failure of the
@@ -192,23 +240,40 @@ func (p *process) stopTenants(ctx context.Context) error {
 	return p.keeper.Shutdown(ctx)
 }
 
+// undrained names the timelines of which object storage lacks something.
+func (p *process) undrained() []string {
+	if p.keeper == nil {
+		return nil
+	}
+	var names []string
+	for _, m := range p.keeper.Members() {
+		l := m.Log()
+		if l == nil {
+			continue
+		}
+		if stored, held := m.Backup().LSN, l.Stats().CommitEnd; stored < held {
+			names = append(names, fmt.Sprintf("timeline %s: stored up to %s, held up to %s", m.ID(), stored, held))
+		}
+	}
+	return names
+}
+
+// stopHTTP ends the requests under way, while it still answers how the node is; then it listens no more. A request that
+// does not end is an error, a client that does not read or send is none.
 func (p *process) stopHTTP(ctx context.Context) error {
 	if p.http == nil {
 		return nil
 	}
 	p.hangUp()
-	if err := p.http.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests under way were cut off: %w", err), p.http.Close())
+	err := p.node.requests.Close(ctx)
+	ctx, cancel := context.WithTimeout(ctx, lastAnswers)
+	defer cancel()
+	if shutdownErr := p.http.Shutdown(ctx); shutdownErr != nil {
+		p.log.LogAttrs(ctx, slog.LevelDebug, "connections were cut off", slog.Any("error", shutdownErr))
+		err = errors.Join(err, p.http.Close())
 	}
-	if err := <-p.ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve HTTP: %w", err)
+	if endErr := <-p.ended; !errors.Is(endErr, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve HTTP: %w", endErr))
 	}
-	return nil
-}
-
-// notify tells systemd, if it waits for a word.
-func (p *process) notify(ctx context.Context, state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		p.log.LogAttrs(ctx, slog.LevelWarn, "systemd cannot be told", slog.Any("error", err))
-	}
+	return err
 }

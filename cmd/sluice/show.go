@@ -66,6 +66,7 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	if s.Operation != nil {
 		r.field("Operation", fmt.Sprintf("%s, at %s for %s", s.Operation.Name, s.Operation.Step, since(s.Operation.Since)))
 	}
+	r.field("Gate", gateText(s.Gate))
 	for _, t := range s.Tasks {
 		r.field("Task "+t.Name, taskText(t))
 	}

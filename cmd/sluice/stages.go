@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,12 @@ type stage struct {
 	// next one's.
 	share int
 	stop  func(context.Context) error
+	// waitsFor names what keeps the stage from ending; nil: the gates that are closing.
+	waitsFor func() []string
 }
+
+// errAbandoned is the end of a stage that does not return, although its time is over: the process goes without it.
+var errAbandoned = errors.New("it does not end, and was abandoned")
 
 // stages runs the steps of a shutdown one after the other, each within its share
 // of one deadline, and says which one is late while it is.
@@ -26,10 +32,14 @@ type stages struct {
 	node *node
 	log  *slog.Logger
 	tel  *telemetry.Telemetry
+	// diagnose writes down what every goroutine does, and returns where; "" and nil: nowhere.
+	diagnose func(why string) (path string, err error)
+	// tell tells the service manager; nil: nobody.
+	tell func(ctx context.Context, lines ...string)
 
-	mu   sync.Mutex
-	done []telemetry.StageStats // guarded by mu; the last one is under way, until it has its time
-	now  time.Time              // guarded by mu; when the last one began; zero: none is under way
+	mu    sync.Mutex
+	done  []telemetry.StageStats // guarded by mu; the last one is under way, until it has its time
+	since time.Time              // guarded by mu; when the last one began; zero: none is under way
 }
 
 // stats returns the stages of the shutdown that began, the one under way with
@@ -37,11 +47,21 @@ type stages struct {
 func (s *stages) stats() []telemetry.StageStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := append([]telemetry.StageStats(nil), s.done...)
-	if !s.now.IsZero() {
-		all[len(all)-1].Taken = time.Since(s.now)
+	all := slices.Clone(s.done)
+	if !s.since.IsZero() {
+		all[len(all)-1].Taken = time.Since(s.since)
 	}
 	return all
+}
+
+// current returns the stage that is under way; false: none is.
+func (s *stages) current() (name string, since time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.since.IsZero() {
+		return "", time.Time{}, false
+	}
+	return s.done[len(s.done)-1].Name, s.since, true
 }
 
 func (s *stages) begin(name string, limit time.Duration) {
@@ -49,15 +69,15 @@ func (s *stages) begin(name string, limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = append(s.done, telemetry.StageStats{Name: name, Limit: limit})
-	s.now = time.Now()
+	s.since = time.Now()
 }
 
 func (s *stages) end() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := time.Since(s.now)
+	taken := time.Since(s.since)
 	s.done[len(s.done)-1].Taken = taken
-	s.now = time.Time{}
+	s.since = time.Time{}
 	return taken
 }
 
@@ -71,7 +91,7 @@ func (s *stages) run(ctx context.Context, cause string, deadline time.Duration, 
 	for _, st := range all {
 		used += st.share
 		limit := deadline*time.Duration(used)/100 - time.Since(began)
-		if err := s.runOne(ctx, st, max(limit, 0)); err != nil {
+		if err := s.runOne(ctx, st, max(limit, 0), deadline/graceShare); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -80,13 +100,17 @@ func (s *stages) run(ctx context.Context, cause string, deadline time.Duration, 
 	return err
 }
 
-func (s *stages) runOne(ctx context.Context, st stage, limit time.Duration) error {
+// graceShare is the part of the whole deadline in which a stage whose time is over may say what it waited for.
+const graceShare = 50
+
+func (s *stages) runOne(ctx context.Context, st stage, limit, grace time.Duration) error {
 	s.begin(st.name, limit)
+	if s.tell != nil {
+		s.tell(ctx, "STATUS=stopping: "+st.name)
+	}
 	ctx, end := s.tel.ShutdownStage(ctx, st.name, limit)
-	stopWatch := s.watch(ctx, st.name, limit)
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	err := st.stop(ctx)
-	cancel()
+	stopWatch := s.watch(ctx, st, limit)
+	err := within(ctx, limit, grace, st.stop)
 	stopWatch()
 	taken := s.end()
 	if err != nil {
@@ -98,22 +122,70 @@ func (s *stages) runOne(ctx context.Context, st stage, limit time.Duration) erro
 	return err
 }
 
-// watch names a stage each second once half of its time is over.
-func (s *stages) watch(ctx context.Context, name string, limit time.Duration) (stop func()) {
+// within runs stop in its time. What does not listen to its context, such as a disk that hangs, is left
+// behind: it ends with the process.
+func within(ctx context.Context, limit, grace time.Duration, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- stop(ctx) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(grace):
+		return errAbandoned
+	}
+}
+
+// watch names a stage each second once half of its time is over, with those that it waits for.
+func (s *stages) watch(ctx context.Context, st stage, limit time.Duration) (stop func()) {
 	quit := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		next := time.After(limit / 2)
-		for {
+		for first := true; ; first = false {
 			select {
 			case <-quit:
 				return
 			case <-next:
 			}
-			s.tel.StageWaits(ctx, name)
-			s.log.LogAttrs(ctx, slog.LevelWarn, "shutdown stage is late", slog.String("stage", name), slog.Duration("limit", limit))
+			if first {
+				go s.writeDown(ctx, st.name) // nobody waits for it: the disk may be what hangs
+			}
+			s.late(ctx, st, limit)
 			next = time.After(time.Second)
 		}
 	})
 	return func() { close(quit); watching.Wait() }
+}
+
+func (s *stages) late(ctx context.Context, st stage, limit time.Duration) {
+	_, since, _ := s.current()
+	waitsFor := s.node.insideClosing
+	if st.waitsFor != nil {
+		waitsFor = st.waitsFor
+	}
+	names := waitsFor()
+	s.tel.StageWaits(ctx, st.name, names)
+	s.log.LogAttrs(ctx, slog.LevelWarn, "shutdown stage is late", slog.String("stage", st.name),
+		slog.Duration("so_far", time.Since(since)), slog.Duration("limit", limit), slog.Any("waits_for", names))
+}
+
+// writeDown keeps what every goroutine does while the stage is late: after the exit nobody can ask.
+func (s *stages) writeDown(ctx context.Context, name string) {
+	if s.diagnose == nil {
+		return
+	}
+	path, err := s.diagnose("stage-" + name)
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "goroutines are not written down", slog.String("stage", name), slog.Any("error", err))
+		return
+	}
+	s.tel.Diagnosed(ctx, path)
+	s.log.LogAttrs(ctx, slog.LevelInfo, "goroutines are written down", slog.String("stage", name), slog.String("path", path))
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -24,12 +23,15 @@ var _ telemetry.Source = numbers{}
 func (n numbers) Node() telemetry.NodeStats {
 	s := telemetry.NodeStats{Stage: *n.node.stage.Load(), Shutdown: n.stages.stats(), Tenants: map[string]int{}}
 	s.DataDirFree, s.DataDirCapacity = diskSpace(n.dataDir)
+	s.Gates = append(s.Gates, gateStats(gateHTTP, timeline.ID{}, n.node.requests))
 	k := n.node.keeper.Load()
 	if k == nil {
 		return s
 	}
 	for id, g := range k.TenantGates() {
-		s.Tenants[string(api.ModeAttached)]++
+		if info, err := k.Tenant(id); err == nil {
+			s.Tenants[string(info.Mode)]++
+		}
 		s.Gates = append(s.Gates, gateStats("tenant", timeline.ID{Tenant: id}, g))
 	}
 	if configured, _ := k.StoreError(); configured {
@@ -74,7 +76,7 @@ func (n numbers) Timelines() []telemetry.TimelineStats {
 func timelineStats(m *keeper.Member) telemetry.TimelineStats {
 	c := m.Control()
 	s := telemetry.TimelineStats{
-		ID: m.ID(), Incarnation: c.Incarnation, Mode: string(api.ModeAttached), StartLSN: c.Start.LSN,
+		ID: m.ID(), Incarnation: c.Incarnation, Mode: string(m.Mode()), StartLSN: c.Start.LSN,
 		Manager: m.Manager().Status(), Wake: m.Wake(), Gate: gateStats("timeline", m.ID(), m.Gate()),
 	}
 	s.State, _ = m.State()
@@ -123,6 +125,7 @@ func keeperEvents(t *telemetry.Telemetry) keeper.Events {
 	return keeper.Events{
 		Gate: t.GateEvents(), Trace: telemetry.GateTrace,
 		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
+		Operation: t.OperationStarted, Step: t.OperationStep, Shutdown: t.ShutdownStarted,
 		Answered: t.WALAnswered,
 	}
 }

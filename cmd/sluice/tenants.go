@@ -76,19 +76,28 @@ func (c *tenantShowCmd) Run(ctx context.Context, k *kong.Context) error {
 type tenantModeCmd struct {
 	connection
 	shown
-	Name  tenantArg `arg:"" help:"Its name, such as acme."`
-	Mode  string    `arg:"" enum:"attached,secondary,detached" help:"attached, secondary or detached."`
-	Force bool      `help:"Although the source still waits for this node."`
+	Name    tenantArg `arg:"" help:"Its name, such as acme; for attached and secondary also of one that only object storage knows."`
+	Mode    string    `arg:"" enum:"attached,secondary,detached" help:"attached (streams), secondary (keeps a warm copy of object storage) or detached (does nothing here)."`
+	Force   bool      `help:"Although the source still waits for this node."`
+	Timeout string    `placeholder:"DURATION" help:"How long to wait, such as 30s; the work goes on. Default: until it is done."`
 }
 
 // Run changes it.
 func (c *tenantModeCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		t, err := cl.SetTenantMode(ctx, c.Name.ID, api.Mode(c.Mode), c.Force)
+		var t api.Tenant
+		var done bool
+		err := saying(ctx, k.Stderr, lookAtTenant(cl, c.Name.ID), func() (err error) {
+			t, done, err = cl.SetTenantMode(ctx, c.Name.ID, api.Mode(c.Mode), c.Force, c.Timeout)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		return c.print(k.Stdout, t, func(r *rows) { tenantRows(r, t) })
+		if err := c.print(k.Stdout, t, func(r *rows) { tenantRows(r, t) }); err != nil || done {
+			return err
+		}
+		return errGoesOn
 	})
 }
 
@@ -99,14 +108,17 @@ type deletion struct {
 }
 
 // errGoesOn is the end of a wait that was bounded.
-var errGoesOn = fmt.Errorf("not done yet: the deletion goes on; the same command waits for it again")
+var errGoesOn = fmt.Errorf("not done yet: the work goes on; the same command waits for it again")
 
-func (d deletion) run(ctx context.Context, cl *client.Client, path string) error {
-	done, err := cl.Delete(ctx, path, d.KeepObjects, d.Timeout)
-	if err == nil && !done {
-		return errGoesOn
-	}
-	return err
+// run deletes what is at a path, and says meanwhile what look finds out.
+func (d deletion) run(ctx context.Context, k *kong.Context, cl *client.Client, path string, look func(context.Context) string) error {
+	return saying(ctx, k.Stderr, look, func() error {
+		done, err := cl.Delete(ctx, path, d.KeepObjects, d.Timeout)
+		if err == nil && !done {
+			return errGoesOn
+		}
+		return err
+	})
 }
 
 // tenantDeleteCmd deletes a tenant.
@@ -119,7 +131,7 @@ type tenantDeleteCmd struct {
 // Run deletes it.
 func (c *tenantDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		if err := c.run(ctx, cl, client.TenantPath(c.Name.ID)); err != nil {
+		if err := c.run(ctx, k, cl, client.TenantPath(c.Name.ID), lookAtTenant(cl, c.Name.ID)); err != nil {
 			return err
 		}
 		fmt.Fprintf(k.Stdout, "tenant %s is deleted\n", c.Name.ID)

@@ -200,7 +200,7 @@ type timelineDeleteCmd struct {
 // Run deletes it.
 func (c *timelineDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		if err := c.run(ctx, cl, client.TimelinePath(c.Timeline.ID)); err != nil {
+		if err := c.run(ctx, k, cl, client.TimelinePath(c.Timeline.ID), lookAtTimeline(cl, c.Timeline.ID)); err != nil {
 			return err
 		}
 		fmt.Fprintf(k.Stdout, "timeline %s is deleted\n", c.Timeline.ID)

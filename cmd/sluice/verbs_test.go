@@ -101,7 +101,7 @@ func (fakeNode) Tenants() []api.Tenant {
 }
 
 func (n fakeNode) Tenant(id timeline.TenantID) (api.Tenant, error) {
-	if id != "acme" {
+	if id != "acme" && id != "slow" {
 		return api.Tenant{}, api.Errorf(api.KindNotFound, "there is no tenant %s", id)
 	}
 	return n.Tenants()[0], nil
@@ -111,8 +111,15 @@ func (n fakeNode) CreateTenant(_ context.Context, id timeline.TenantID) (api.Ten
 	return api.Tenant{Name: string(id), Mode: api.ModeAttached, State: "running"}, true, nil
 }
 
-func (fakeNode) SetTenantMode(context.Context, timeline.TenantID, api.Mode, bool) (api.Tenant, error) {
-	return api.Tenant{}, api.Errorf(api.KindNotImplemented, "only the mode attached is there")
+func (fakeNode) SetTenantMode(ctx context.Context, id timeline.TenantID, m api.Mode, force bool) (api.Tenant, error) {
+	switch {
+	case id == "slow":
+		<-ctx.Done()
+		return api.Tenant{}, fmt.Errorf("secondary tenant slow goes on: %w", ctx.Err())
+	case m == api.ModeDetached && !force:
+		return api.Tenant{}, api.Errorf(api.KindRefused, "commits of the source wait for this node")
+	}
+	return api.Tenant{Name: string(id), Mode: m, State: "running"}, nil
 }
 
 func (fakeNode) DeleteTenant(context.Context, timeline.TenantID, bool) error { return nil }

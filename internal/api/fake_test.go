@@ -52,8 +52,8 @@ func (n *fakeNode) CreateTenant(_ context.Context, id timeline.TenantID) (api.Te
 }
 
 func (n *fakeNode) SetTenantMode(_ context.Context, id timeline.TenantID, m api.Mode, _ bool) (api.Tenant, error) {
-	if m == api.ModeSecondary {
-		return api.Tenant{}, api.Errorf(api.KindNotImplemented, "mode %s comes later", m)
+	if m == api.ModeDetached {
+		return api.Tenant{}, api.Errorf(api.KindRefused, "commits wait for this node")
 	}
 	return api.Tenant{Name: string(id), Mode: m}, n.err
 }

@@ -94,14 +94,47 @@ func (s *Server) addressed(hc huma.Context, next func(huma.Context)) {
 	next(huma.WithContext(hc, s.cfg.Events.Addressed(hc.Context(), string(tenant), id.Name)))
 }
 
+// admitted lets requests in that may have to wait for something, for as long as they are answered.
+func (s *Server) admitted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.cfg.Admit == nil || !mayWait(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		leave, err := s.cfg.Admit(r.Context(), r.Pattern)
+		if err != nil {
+			w.Header().Set(HeaderAnswer, string(AnswerUnknown)) // whoever asks for a file must not take it for its absence
+			writeProblem(w, err)
+			return
+		}
+		defer leave()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// mayWait leaves out the requests that only look: they touch no storage, and must be answered while the node stops.
+func mayWait(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return r.Pattern != ""
+	}
+	switch routeOf(r) {
+	case timelineRoute + "/wal/{file}", timelineRoute + "/check":
+		return true
+	}
+	return false
+}
+
 // accounted bounds how long a client may take to read, and tells how each request was answered.
 func (s *Server) accounted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		pw := &patientWriter{ResponseWriter: w, stall: s.cfg.Stall, status: http.StatusOK}
 		// The context ends when the client goes or the node stops; a client that reads still gets its
-		// answer.
-		stop := context.AfterFunc(r.Context(), func() { pw.cut(time.Second) })
+		// answer, and one that has not sent its request whole is not waited for.
+		stop := context.AfterFunc(r.Context(), func() {
+			pw.cut(time.Second)
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+		})
 		defer stop()
 		next.ServeHTTP(pw, r)
 		if s.cfg.Events.Answered != nil {

@@ -28,7 +28,8 @@ type Node interface {
 	Tenant(id timeline.TenantID) (Tenant, error)
 	// CreateTenant is idempotent; created says whether this call made it.
 	CreateTenant(ctx context.Context, id timeline.TenantID) (tenant Tenant, created bool, err error)
-	// SetTenantMode answers KindNotImplemented for a mode that this version cannot do.
+	// SetTenantMode answers KindRefused while commits of a source wait for this node, unless force. An attach of a tenant that
+	// only object storage knows makes it.
 	SetTenantMode(ctx context.Context, id timeline.TenantID, mode Mode, force bool) (Tenant, error)
 	// DeleteTenant deletes the tenant's timelines, too. It answers KindNotFound when there is none.
 	DeleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error
@@ -54,7 +55,7 @@ type Node interface {
 	// OpenWAL answers one request for a file. An error counts as [AnswerUnknown].
 	OpenWAL(ctx context.Context, id timeline.ID, file string, opts WALOptions) (WAL, error)
 
-	// Gates are the gates that are closing now, the oldest first.
+	// Gates are the gates that are closing now, the oldest first; before them, the stage of a shutdown that is under way.
 	Gates() []ClosingGate
 }
 
@@ -88,7 +89,7 @@ const (
 type Tenant struct {
 	Name      string `json:"tenant"`
 	Mode      Mode   `json:"mode"`
-	State     string `json:"state"`  // running, stopping
+	State     string `json:"state"`  // running, changing (its mode), stopped (detached), stopping
 	Reason    string `json:"reason"` // of State, for people
 	Timelines int    `json:"timelines"`
 }
@@ -181,9 +182,13 @@ type WAL struct {
 	Gone <-chan struct{}
 }
 
+// GateStage is the kind of a [ClosingGate] that is a stage of the node's shutdown.
+const GateStage = "stage"
+
 // A ClosingGate keeps somebody waiting.
 type ClosingGate struct {
-	Gate     string                `json:"gate"` // tenant, timeline
+	Gate     string                `json:"gate"` // tenant, timeline, http (requests under way), stage
+	Stage    string                `json:"stage,omitempty"`
 	Tenant   string                `json:"tenant"`
 	Timeline string                `json:"timeline,omitempty"`
 	Since    time.Time             `json:"since"`

@@ -25,6 +25,10 @@ type Config struct {
 	// Metrics serves /metrics and TimelineMetrics /metrics/timelines; nil: not found.
 	Metrics, TimelineMetrics http.Handler
 
+	// Admit is asked before a request is answered, and what it returns is called afterwards; an error refuses it. Requests that
+	// only ask how the node is, and wait for nothing, are not counted: they are answered to the end. nil: all may come in.
+	Admit func(ctx context.Context, route string) (leave func(), err error)
+
 	// Stall is how long a client may take to read each piece of an answer; default 30 s.
 	Stall time.Duration
 }
@@ -119,6 +123,7 @@ func (s *Server) chain() http.Handler {
 	}))
 	h := crossOrigin.Handler(http.HandlerFunc(s.dispatch))
 	h = s.recovered(h)
+	h = s.admitted(h)
 	h = s.accounted(h)
 	h = otelhttp.NewHandler(h, "http",
 		otelhttp.WithSpanNameFormatter(func(_ string, r *http.Request) string { return r.Method + " " + routeOf(r) }),

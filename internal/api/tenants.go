@@ -77,7 +77,7 @@ func (s *Server) tenantRoutes(api huma.API) {
 	huma.Register(api, operation(http.MethodGet, one, "get-tenant", "One tenant"), s.getTenant)
 	huma.Register(api, operation(http.MethodPut, one, "put-tenant", "Create a tenant if it is not there"), s.putTenant)
 	huma.Register(api, operation(http.MethodDelete, one, "delete-tenant", "Delete a tenant with its timelines"), s.deleteTenant)
-	huma.Register(api, operation(http.MethodPut, one+"/mode", "set-tenant-mode", "Change what a tenant does on this node"), s.setTenantMode)
+	huma.Register(api, operation(http.MethodPut, one+"/mode", "set-tenant-mode", "Change what a tenant does on this node; one that only object storage knows is looked for there"), s.setTenantMode)
 }
 
 func (s *Server) listTenants(context.Context, *struct{}) (*reply[[]Tenant], error) {
@@ -136,20 +136,37 @@ func (s *Server) deleteTenant(ctx context.Context, in *deleteTenantInput) (*done
 
 type setModeInput struct {
 	TenantPath
-	Force bool `query:"force" doc:"Detach although the source still waits for this node"`
+	Waiting
+	Force bool `query:"force" doc:"Leave although the source still waits for this node"`
 	Body  struct {
 		Mode Mode `json:"mode" enum:"attached,secondary,detached"`
 	}
 }
 
-func (s *Server) setTenantMode(ctx context.Context, in *setModeInput) (*reply[Tenant], error) {
+type setModeReply struct {
+	Status int
+	Body   Tenant
+}
+
+// setTenantMode answers 202, with the tenant as it is, when the client's time is over and the change is not.
+func (s *Server) setTenantMode(ctx context.Context, in *setModeInput) (*setModeReply, error) {
 	id, err := in.id()
 	if err != nil {
 		return nil, s.fail(ctx, err)
 	}
-	t, err := s.node.SetTenantMode(ctx, id, in.Body.Mode, in.Force)
+	end, err := s.finish(ctx, in.Waiting, func(ctx context.Context) error {
+		_, err := s.node.SetTenantMode(ctx, id, in.Body.Mode, in.Force)
+		return err
+	})
+	if err != nil {
+		return nil, err // has its kind
+	}
+	t, err := s.node.Tenant(id)
 	if err != nil {
 		return nil, s.fail(ctx, err)
 	}
-	return &reply[Tenant]{t}, nil
+	if end.Status == http.StatusAccepted {
+		return &setModeReply{http.StatusAccepted, t}, nil
+	}
+	return &setModeReply{http.StatusOK, t}, nil
 }

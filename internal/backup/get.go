@@ -45,6 +45,11 @@ func (t *Timeline) OpenSegment(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Se
 	return t.openPartial(ctx, tli, n)
 }
 
+// OpenWhole is OpenSegment for a segment that is there as a whole, and never an open one.
+func (t *Timeline) OpenWhole(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Segment, error) {
+	return t.fetch(ctx, t.layout.segment(tli, n), t.whole(tli, n))
+}
+
 // openPartial fetches the newest open segment that is sound.
 func (t *Timeline) openPartial(ctx context.Context, tli pg.TLI, n pg.SegNo) (*Segment, error) {
 	var bad error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -66,6 +67,14 @@ func (s *Store) newest(ctx context.Context, tenant, timeline string) (id Identit
 			return id, life, err
 		}
 	}
+}
+
+// Timelines lists the names of the timelines of a tenant that were ever begun, sorted; those that have ended, too.
+func (s *Store) Timelines(ctx context.Context, tenant string) ([]string, error) {
+	var names []string
+	err := s.listDirectories(ctx, tenant+"/", func(name string) { names = append(names, name) })
+	slices.Sort(names)
+	return names, err
 }
 
 func (s *Store) readIdentity(ctx context.Context, key string) (Identity, error) {

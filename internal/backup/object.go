@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"gocloud.dev/blob"
@@ -160,17 +161,34 @@ const pageSize = 1000
 
 // list calls each with the objects whose keys begin with a prefix, in the order of their keys, until it returns false.
 func (s *Store) list(ctx context.Context, prefix string, each func(object) bool) error {
+	return s.pages(ctx, &blob.ListOptions{Prefix: prefix}, func(o *blob.ListObject) bool {
+		return isTemporary(o.Key) || each(object{o.Key, o.Size})
+	})
+}
+
+// listDirectories calls each with the names of what would be directories below a prefix, which ends with a slash.
+func (s *Store) listDirectories(ctx context.Context, prefix string, each func(name string)) error {
+	return s.pages(ctx, &blob.ListOptions{Prefix: prefix, Delimiter: "/"}, func(o *blob.ListObject) bool {
+		if o.IsDir {
+			each(strings.TrimSuffix(o.Key[len(prefix):], "/"))
+		}
+		return true
+	})
+}
+
+// pages calls each with what is in a listing, page by page, until it returns false.
+func (s *Store) pages(ctx context.Context, opts *blob.ListOptions, each func(*blob.ListObject) bool) error {
 	for token := blob.FirstPageToken; len(token) > 0; {
 		var page []*blob.ListObject
-		err := s.do(ctx, opList, prefix, 0, func(ctx context.Context) (err error) {
-			page, token, err = s.bucket.ListPage(ctx, token, pageSize, &blob.ListOptions{Prefix: prefix})
+		err := s.do(ctx, opList, opts.Prefix, 0, func(ctx context.Context) (err error) {
+			page, token, err = s.bucket.ListPage(ctx, token, pageSize, opts)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		for _, o := range page {
-			if !isTemporary(o.Key) && !each(object{o.Key, o.Size}) {
+			if !each(o) {
 				return nil
 			}
 		}

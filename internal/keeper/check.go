@@ -50,12 +50,16 @@ func (k *Keeper) Check(ctx context.Context, id timeline.ID) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return nil, err
-	}
-	defer pass.Leave()
-	e := evidence{nodeID: k.cfg.NodeID, timeline: id, control: *m.Control(), held: m.Held()}
+	var findings []Finding
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		findings, err = m.check(ctx)
+		return err
+	})
+	return findings, err
+}
+
+func (m *Member) check(ctx context.Context) ([]Finding, error) {
+	e := evidence{nodeID: m.keeper.cfg.NodeID, timeline: m.ID(), control: *m.Control(), held: m.Held()}
 	e.state, _, e.receiver = m.SourceState()
 	if l := m.Log(); l != nil {
 		h := heldBy(l)

@@ -17,7 +17,9 @@ type StoreConfig struct {
 	Compression backup.Compression // of timelines that nobody has begun yet; "" = zstd
 	// PartialInterval is how old the copy of an open segment may become.
 	PartialInterval time.Duration
-	Backup          backup.Config
+	// FollowInterval is how often a warm copy looks what is new; 0: 10 s.
+	FollowInterval time.Duration
+	Backup         backup.Config
 }
 
 const (

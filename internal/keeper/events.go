@@ -17,6 +17,7 @@ const (
 	holderTimeline    gate.Holder = "timeline"     // a timeline in its tenant
 	holderRequest     gate.Holder = "request"      // an API request
 	holderWALDownload gate.Holder = "wal_download" // a file that is being handed back
+	holderFollow      gate.Holder = "follow"       // in its tenant: a download of a warm copy
 )
 
 // Events are told what happens below the keeper. Each field may be nil.
@@ -29,8 +30,35 @@ type Events struct {
 	WAL     func(timeline.ID) wal.Events
 	// Replication is asked once for each source of a timeline.
 	Replication func(timeline.ID) replication.Events
+	// Operation is told that an operation on a timeline, or on a tenant (whose id has no name), begins: the node's own context, and
+	// that of whoever asked for it. The work is done with the context that it returns; the function is called with its end.
+	Operation func(ctx, asked context.Context, id timeline.ID, name string) (context.Context, func(error))
+	// Step is told which step of its operation comes next.
+	Step func(id timeline.ID, name, step string)
+	// Shutdown is told that a timeline, or a tenant, begins to shut down, as Operation is.
+	Shutdown func(ctx context.Context, id timeline.ID, cause error) (context.Context, func(error))
 	// Answered is told each answer to a request for a WAL file: "file", "absent" or "unknown".
 	Answered func(answer string)
+}
+
+func (e *Events) operation(ctx, asked context.Context, id timeline.ID, name string) (context.Context, func(error)) {
+	if e.Operation == nil || name == opOpen { // that one is tried every few seconds
+		return ctx, func(error) {}
+	}
+	return e.Operation(ctx, asked, id, name)
+}
+
+func (e *Events) step(id timeline.ID, name, step string) {
+	if e.Step != nil && name != "" {
+		e.Step(id, name, step)
+	}
+}
+
+func (e *Events) shutdown(ctx context.Context, id timeline.ID, cause error) (context.Context, func(error)) {
+	if e.Shutdown == nil {
+		return ctx, func(error) {}
+	}
+	return e.Shutdown(ctx, id, cause)
 }
 
 func (e *Events) wal(id timeline.ID) wal.Events {

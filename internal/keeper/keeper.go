@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -79,14 +78,9 @@ type Keeper struct {
 	mu         sync.Mutex
 	tenants    map[timeline.TenantID]*tenant // guarded by mu
 	operations map[timeline.ID]*operation    // guarded by mu
-	stopping   bool                          // guarded by mu; nothing new begins
-}
-
-// tenant is a tenant and its timelines.
-type tenant struct {
-	*timeline.Tenant
-	members  map[string]*Member // by the timeline's name; guarded by Keeper.mu
-	deleting bool               // guarded by Keeper.mu; no timeline may be created
+	// changing has the step of each change of a mode that is under way.
+	changing map[timeline.TenantID]timeline.Operation // guarded by mu
+	stopping bool                                     // guarded by mu; nothing new begins
 }
 
 // Open locks the data directory, opens everything that is in it side by side,
@@ -110,10 +104,16 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	if cfg.FS == nil {
 		cfg.FS = wal.OSFS{}
 	}
+	if cfg.Store.FollowInterval == 0 {
+		cfg.Store.FollowInterval = defaultFollowInterval
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), tenants: map[timeline.TenantID]*tenant{}, operations: map[timeline.ID]*operation{}}
+	k := &Keeper{
+		cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), tenants: map[timeline.TenantID]*tenant{},
+		operations: map[timeline.ID]*operation{}, changing: map[timeline.TenantID]timeline.Operation{},
+	}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	return k
 }
@@ -140,6 +140,7 @@ func (k *Keeper) start(ctx context.Context) error {
 		}
 	}
 	k.resumeDeletions()
+	k.resumeChanges()
 	return nil
 }
 
@@ -194,43 +195,19 @@ func (k *Keeper) openAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var opening sync.WaitGroup
-	room := make(chan struct{}, openAtOnce)
+	o := newOpenings()
 	for _, name := range names {
 		id, err := timeline.ParseTenantID(name)
 		if err != nil {
 			k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "directory is no tenant's, left alone", slog.String("name", name))
 			continue
 		}
-		k.openTenant(ctx, id, room, &opening)
+		t := k.readTenant(id)
+		k.addTenant(t)
+		k.openTenant(ctx, t, o)
 	}
-	opening.Wait()
+	o.all.Wait()
 	return nil
-}
-
-// openTenant begins to open what is below a tenant's directory, as far as there
-// is room. One that cannot be read disturbs no other.
-func (k *Keeper) openTenant(ctx context.Context, id timeline.TenantID, room chan struct{}, opening *sync.WaitGroup) {
-	t := k.addTenant(id)
-	dir := k.timelinesDir(id)
-	names, err := subdirectories(k.cfg.FS, dir)
-	if err != nil {
-		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "tenant cannot be read", slog.String("tenant", string(id)), slog.Any("error", err))
-		return
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, timeline.TempPrefix) {
-			if err := k.cfg.FS.RemoveAll(filepath.Join(dir, name)); err != nil {
-				k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "what a crash left behind cannot be removed", slog.Any("error", err))
-			}
-			continue
-		}
-		room <- struct{}{} // whoever is inside leaves by itself
-		opening.Go(func() {
-			defer func() { <-room }()
-			k.openTimeline(ctx, t, name)
-		})
-	}
 }
 
 // openTimeline opens one directory. What cannot be opened is shown as broken;
@@ -244,6 +221,7 @@ func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 	tl := k.open(t, id)
 	m, err := k.join(t, tl)
 	if err != nil {
+		err = errors.Join(err, tl.Shutdown(ctx, err))
 		k.cfg.Log.LogAttrs(ctx, slog.LevelError, "timeline cannot run", slog.String("timeline", id.String()), slog.Any("error", err))
 		return
 	}
@@ -257,9 +235,16 @@ func (k *Keeper) openTimeline(ctx context.Context, t *tenant, name string) {
 	}
 }
 
-// open opens a timeline, or stands for one that cannot be opened.
+// open opens a timeline, or stands for one that cannot be opened, or with which
+// nothing is done.
 func (k *Keeper) open(t *tenant, id timeline.ID) *timeline.Timeline {
-	tl, err := timeline.Open(t.Context(), k.timelineConfig(id), id)
+	open := timeline.Open
+	if why := t.idle(); why != nil {
+		open = func(ctx context.Context, cfg timeline.Config, id timeline.ID) (*timeline.Timeline, error) {
+			return timeline.OpenStopped(ctx, cfg, id, why)
+		}
+	}
+	tl, err := open(t.Context(), k.timelineConfig(id), id)
 	if err != nil {
 		return timeline.OpenBroken(t.Context(), k.timelineConfig(id), id, err)
 	}
@@ -324,10 +309,6 @@ func (k *Keeper) reopenOnce(t *tenant, broken *Member) error {
 	return nil
 }
 
-// openAtOnce is how many timelines are opened side by side: each needs a few
-// file descriptors, and a disk is not faster for more.
-const openAtOnce = 32
-
 // subdirectories lists the directories in dir; none if dir is absent.
 func subdirectories(fsys wal.FS, dir string) ([]string, error) {
 	entries, err := fsys.ReadDir(dir)
@@ -346,17 +327,18 @@ func subdirectories(fsys wal.FS, dir string) ([]string, error) {
 	return names, nil
 }
 
-// addTenant returns the tenant of that name, made if need be.
-func (k *Keeper) addTenant(id timeline.TenantID) *tenant {
+// tenant returns the tenant of that name; nil if there is none.
+func (k *Keeper) tenant(id timeline.TenantID) *tenant {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if t := k.tenants[id]; t != nil {
-		return t
-	}
-	cfg := gate.Config{Kind: "tenant", Name: string(id), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace}
-	t := &tenant{Tenant: timeline.NewTenant(k.ctx, id, cfg), members: map[string]*Member{}}
-	k.tenants[id] = t
-	return t
+	return k.tenants[id]
+}
+
+// membersOf lists a tenant's timelines.
+func (k *Keeper) membersOf(t *tenant) []*Member {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return sorted(t.members)
 }
 
 func (k *Keeper) timelineConfig(id timeline.ID) timeline.Config {
@@ -449,11 +431,19 @@ func (k *Keeper) stopAll(ctx context.Context) error {
 	return nil
 }
 
-// stopTenant shuts a tenant's timelines down in parallel, then the tenant.
-func (k *Keeper) stopTenant(ctx context.Context, t *tenant, cause error) error {
+// endTenant lets no timeline join any more, and stops those that have.
+func (k *Keeper) endTenant(ctx context.Context, t *tenant, cause error) error {
 	k.mu.Lock()
-	members := sorted(t.members)
+	t.ending = true
 	k.mu.Unlock()
+	return k.stopTenant(ctx, t, cause)
+}
+
+// stopTenant shuts a tenant's timelines down in parallel, then the tenant.
+func (k *Keeper) stopTenant(ctx context.Context, t *tenant, cause error) (err error) {
+	ctx, end := k.cfg.Events.shutdown(ctx, tenantKey(t.ID()), cause)
+	defer func() { end(err) }()
+	members := k.membersOf(t)
 	errs := make([]error, len(members))
 	var all sync.WaitGroup
 	for i, m := range members {

@@ -27,6 +27,10 @@ func (k *Keeper) Tenants() []timeline.TenantID {
 // TenantInfo is what is known of a tenant.
 type TenantInfo struct {
 	ID        timeline.TenantID
+	Mode      timeline.Mode
+	Next      timeline.Mode      // that a change leads to; "": there is none, or it may still end without one
+	Reason    error              // why nothing is done with it; nil: something is
+	Operation timeline.Operation // the change of its mode under way; zero if there is none
 	Timelines int
 	Stopping  bool
 }
@@ -39,7 +43,10 @@ func (k *Keeper) Tenant(id timeline.TenantID) (TenantInfo, error) {
 	if t == nil {
 		return TenantInfo{}, fmt.Errorf("tenant %s: %w", id, ErrNoTenant)
 	}
-	return TenantInfo{ID: id, Timelines: len(t.members), Stopping: t.deleting || k.stopping}, nil
+	return TenantInfo{
+		ID: id, Mode: t.Mode, Next: t.Next, Reason: t.idle(), Operation: k.changing[id],
+		Timelines: len(t.members), Stopping: t.ending || k.stopping,
+	}, nil
 }
 
 // CreateTenant makes a tenant; created is false when it was there. While one of
@@ -47,16 +54,13 @@ func (k *Keeper) Tenant(id timeline.TenantID) (TenantInfo, error) {
 func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (created bool, err error) {
 	made := false
 	err = k.do(ctx, tenantKey(id), opCreate, func(context.Context) error {
-		k.mu.Lock()
-		t := k.tenants[id]
-		k.mu.Unlock()
-		if t != nil {
+		if k.tenant(id) != nil {
 			return nil
 		}
 		if err := k.cfg.FS.MkdirAll(k.timelinesDir(id)); err != nil {
 			return fmt.Errorf("create tenant %s: %w", id, err)
 		}
-		k.addTenant(id)
+		k.addTenant(k.newTenant(id, modeRecord{Mode: timeline.ModeAttached}))
 		made = true
 		return nil
 	})
@@ -64,10 +68,6 @@ func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (create
 		return false, err // the work may go on, and write to made
 	}
 	return made, nil
-}
-
-func (k *Keeper) timelinesDir(id timeline.TenantID) string {
-	return filepath.Join(k.cfg.DataDir, tenantsDir, string(id), timelinesDir)
 }
 
 // DeleteTenant deletes a tenant's timelines, then the tenant. A creation in it
@@ -100,7 +100,7 @@ func (k *Keeper) deleteTenant(ctx context.Context, id timeline.TenantID, keepObj
 	if err := t.Shutdown(ctx, errDeleting); err != nil { // creations that had begun end first
 		return err
 	}
-	dir := filepath.Dir(k.timelinesDir(id))
+	dir := k.tenantDir(id)
 	if err := k.cfg.FS.RemoveAll(dir); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (k *Keeper) beginTenantDelete(id timeline.TenantID) (*tenant, []*Member) {
 	if t == nil {
 		return nil, nil
 	}
-	t.deleting = true
+	t.ending = true
 	return t, sorted(t.members)
 }
 
@@ -169,12 +169,14 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, with timeline.Creat
 func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, with timeline.Creation) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
-	deleting := t != nil && t.deleting
+	ending := t != nil && t.ending
 	k.mu.Unlock()
 	switch {
 	case t == nil:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, ErrNoTenant)
-	case deleting:
+	case !t.runs():
+		return fmt.Errorf("tenant %s: %w", id.Tenant, t.idle())
+	case ending:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
 	pass, err := t.Enter(ctx, holderRequest)
@@ -214,12 +216,7 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 	if err := checkConninfo(k.cfg.NodeID, source); err != nil {
 		return err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return err
-	}
-	defer pass.Leave()
-	return m.SetSource(ctx, source, acceptDataLoss)
+	return m.during(ctx, func(ctx context.Context) error { return m.SetSource(ctx, source, acceptDataLoss) })
 }
 
 // DeleteTimeline deletes a timeline: a durable mark first, then everybody out,
@@ -241,7 +238,7 @@ func (k *Keeper) resumeDeletions() {
 			continue
 		}
 		// Nothing else runs on it yet; how it ends, delete tells.
-		_, _, _ = k.begin(m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m, m.Control().KeepObjects) })
+		_, _, _ = k.begin(k.ctx, m.ID(), opDelete, func(ctx context.Context) error { return k.delete(ctx, m, m.Control().KeepObjects) })
 	}
 }
 
@@ -330,17 +327,32 @@ func (k *Keeper) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) 
 	if err != nil {
 		return timeline.SealResult{}, err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
+	var res timeline.SealResult
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		res, err = m.seal(ctx, acceptDataLoss)
+		return err
+	})
+	return res, err
+}
+
+func (m *Member) seal(ctx context.Context, acceptDataLoss bool) (timeline.SealResult, error) {
+	if err := m.voter(); err != nil {
 		return timeline.SealResult{}, err
 	}
-	defer pass.Leave()
-	if k.depot != nil && m.HoldsNothing() {
+	if m.keeper.depot != nil && m.HoldsNothing() {
 		if err := m.meetEmpty(ctx); err != nil {
 			return timeline.SealResult{}, err
 		}
 	}
 	return m.Seal(ctx, acceptDataLoss)
+}
+
+// voter fails for a timeline whose word about its TLI does not count.
+func (m *Member) voter() error {
+	if m.tenant.Mode == timeline.ModeSecondary {
+		return fmt.Errorf("timeline %s: %w", m.ID(), ErrSecondary)
+	}
+	return nil
 }
 
 // Unseal takes a seal back; see [timeline.Timeline.Unseal].
@@ -349,12 +361,19 @@ func (k *Keeper) Unseal(ctx context.Context, id timeline.ID, force bool) (timeli
 	if err != nil {
 		return timeline.Seal{}, err
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
+	var seal timeline.Seal
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		seal, err = m.unseal(ctx, force)
+		return err
+	})
+	return seal, err
+}
+
+func (m *Member) unseal(ctx context.Context, force bool) (timeline.Seal, error) {
+	if err := m.voter(); err != nil {
 		return timeline.Seal{}, err
 	}
-	defer pass.Leave()
-	if k.depot != nil && m.Control().Stored != nil {
+	if m.keeper.depot != nil && m.Control().Stored != nil {
 		if err := m.unsealStored(ctx, force); err != nil {
 			return timeline.Seal{}, err
 		}

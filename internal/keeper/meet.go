@@ -102,22 +102,32 @@ func (m *Member) meetEmpty(ctx context.Context) error {
 
 // meetAs takes over the identity, and all that was decided with it.
 func (m *Member) meetAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
-	t := store.Timeline(string(m.ID().Tenant), m.ID().Name, id)
-	survey, err := t.SurveyHistory(ctx, 1) // which looks at everything
+	met, err := surveyed(ctx, store, m.ID(), id, m.Control().Start.LSN)
 	if err != nil {
 		return err
 	}
-	met := meeting(store, id)
+	return m.Meet(ctx, met)
+}
+
+// surveyed looks at all that object storage has of one life of a timeline. Its
+// unbroken run is looked for from an LSN on; 0: from the oldest segment.
+func surveyed(ctx context.Context, store *backup.Store, id timeline.ID, as backup.Identity, from pg.LSN) (timeline.Meeting, error) {
+	t := store.Timeline(string(id.Tenant), id.Name, as)
+	survey, err := t.SurveyHistory(ctx, 1) // which looks at everything
+	if err != nil {
+		return timeline.Meeting{}, err
+	}
+	met := meeting(store, as)
 	met.Newest = survey.History
 	met.Seals = seals(survey.Seals)
 	if survey.WholeEnd != 0 {
-		lsn, err := t.BackupLSN(ctx, survey.History, m.Control().Start.LSN)
+		lsn, err := t.BackupLSN(ctx, survey.History, from)
 		if err != nil {
-			return err
+			return timeline.Meeting{}, err
 		}
 		met.Backup = pg.Position{TLI: survey.History.TLI, LSN: lsn}
 	}
-	return m.Meet(ctx, met)
+	return met, nil
 }
 
 func meeting(store *backup.Store, id backup.Identity) timeline.Meeting {

@@ -28,6 +28,7 @@ const (
 type Member struct {
 	*timeline.Timeline
 	keeper  *Keeper
+	tenant  *tenant
 	manager *manager.Manager
 	inside  gate.Pass // the tenant's
 	leave   sync.Once // leaves it
@@ -52,33 +53,33 @@ type receiver struct {
 func (r *receiver) progress() { tasks.Progress(r.session) }
 
 // join makes a timeline a member of its tenant, and runs its manager until it is
-// shut down. A timeline that is broken, or to be deleted, has a manager that never
-// runs.
+// shut down. A timeline that is broken, stopped or to be deleted has a manager that
+// never runs.
 func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	pass, err := t.Enter(t.Context(), holderTimeline)
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{Timeline: tl, keeper: k, inside: pass, claiming: make(chan struct{}, 1)}
+	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1)}
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}
 	m.manager = manager.New(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
-		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial,
+		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial, manager.Follow: m.follow,
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
-		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval,
+		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	})
 	k.mu.Lock()
-	if t.deleting || k.stopping {
+	if t.ending || k.stopping {
 		k.mu.Unlock()
 		pass.Leave()
 		return nil, fmt.Errorf("tenant %s: %w", t.ID(), timeline.ErrShuttingDown)
 	}
 	t.members[tl.ID().Name] = m
-	if state, _ := tl.State(); state != timeline.StateBroken && !tl.Control().Deleting {
+	if state, _ := tl.State(); state == timeline.StateRunning && !tl.Control().Deleting {
 		k.running.Go(m.run)
 	}
 	k.mu.Unlock()
@@ -96,11 +97,37 @@ func (m *Member) run() {
 // shutdown stops the timeline and leaves the tenant. When it failed it may be
 // called again.
 func (m *Member) shutdown(ctx context.Context, cause error) error {
-	if err := m.Shutdown(ctx, cause); err != nil {
+	ctx, end := m.keeper.cfg.Events.shutdown(ctx, m.ID(), cause)
+	err := m.Shutdown(ctx, cause)
+	end(err)
+	if err != nil {
 		return err
 	}
 	m.leave.Do(m.inside.Leave)
 	return nil
+}
+
+// SetOperation shows which step of an operation is under way, and tells it.
+func (m *Member) SetOperation(name, step string) {
+	m.Timeline.SetOperation(name, step)
+	m.keeper.cfg.Events.step(m.ID(), name, step)
+}
+
+// during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.
+func (m *Member) during(ctx context.Context, request func(context.Context) error) error {
+	pass, err := m.Enter(ctx, holderRequest)
+	if err != nil {
+		return err
+	}
+	defer pass.Leave()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()
+	err = request(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), timeline.ErrShuttingDown) && !errors.Is(err, timeline.ErrShuttingDown) {
+		return fmt.Errorf("%w: %w", timeline.ErrShuttingDown, err)
+	}
+	return err
 }
 
 // seedOf spreads the pauses of timelines that lost the same server.

@@ -12,6 +12,10 @@ const (
 	opCreate = "create"
 	opDelete = "delete"
 	opOpen   = "open" // again, what could not be opened
+
+	opAttach    = "attach"
+	opSecondary = "secondary"
+	opDetach    = "detach"
 )
 
 // operation is work on one timeline, or on a tenant, that must not run beside
@@ -30,7 +34,7 @@ type operation struct {
 // sees for itself: its source may be another.
 func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(context.Context) error) error {
 	for {
-		op, mine, err := k.begin(id, name, work)
+		op, mine, err := k.begin(ctx, id, name, work)
 		if err != nil {
 			return err
 		}
@@ -45,11 +49,11 @@ func (k *Keeper) do(ctx context.Context, id timeline.ID, name string, work func(
 	}
 }
 
-// begin returns the operation that runs on id, or begins one.
-func (k *Keeper) begin(id timeline.ID, name string, work func(context.Context) error) (op *operation, mine bool, err error) {
+// begin returns the operation that runs on id, or begins one for whoever asked.
+func (k *Keeper) begin(asked context.Context, id timeline.ID, name string, work func(context.Context) error) (op *operation, mine bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if op := k.operations[id]; op != nil {
+	if op := k.inTheWayLocked(id, name); op != nil {
 		return op, false, nil
 	}
 	if k.stopping {
@@ -57,8 +61,37 @@ func (k *Keeper) begin(id timeline.ID, name string, work func(context.Context) e
 	}
 	op = &operation{name: name, done: make(chan struct{})}
 	k.operations[id] = op
-	k.running.Go(func() { k.finish(id, op, work(k.ctx)) })
+	k.running.Go(func() {
+		ctx, end := k.cfg.Events.operation(k.ctx, asked, id, name)
+		err := work(ctx)
+		end(err)
+		k.finish(id, op, err)
+	})
 	return op, true, nil
+}
+
+// inTheWayLocked returns an operation that has to end first: another on id; and
+// where a tenant goes over to another mode, any of the tenant and its timelines.
+func (k *Keeper) inTheWayLocked(id timeline.ID, name string) *operation {
+	if op := k.operations[id]; op != nil {
+		return op
+	}
+	if op := k.operations[tenantKey(id.Tenant)]; op != nil && changesMode(op.name) {
+		return op
+	}
+	if !changesMode(name) {
+		return nil
+	}
+	for key, op := range k.operations {
+		if key.Tenant == id.Tenant {
+			return op
+		}
+	}
+	return nil
+}
+
+func changesMode(name string) bool {
+	return name == opAttach || name == opSecondary || name == opDetach
 }
 
 func (k *Keeper) finish(id timeline.ID, op *operation, err error) {

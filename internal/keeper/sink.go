@@ -159,10 +159,27 @@ func (s *sink) Sync() (pg.LSN, error) {
 	if err == nil {
 		err = s.claimFirst()
 	}
+	if err == nil {
+		err = s.comeBack()
+	}
 	if err == nil && s.rewound.Load() && flush > s.from {
 		s.progress()
 	}
 	return flush, err
+}
+
+// comeBack notes where the source is, on a node that had left it: from there on
+// nothing is missing here.
+func (s *sink) comeBack() error {
+	r := s.current()
+	if !s.Control().Away || !s.Verified() || r == nil {
+		return nil
+	}
+	src := r.State()
+	if src.Name != replication.StateConnected || src.SourceEnd == 0 || src.TLI != s.Log().Position().TLI {
+		return nil
+	}
+	return s.Returned(s.session(), pg.Position{TLI: src.TLI, LSN: src.SourceEnd})
 }
 
 // claimFirst claims a new TLI as soon as its first record is durable, and before

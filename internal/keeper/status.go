@@ -38,6 +38,9 @@ func (k *Keeper) TenantGates() map[timeline.TenantID]*gate.Gate {
 	return gates
 }
 
+// Mode is that of the timeline's tenant.
+func (m *Member) Mode() timeline.Mode { return m.tenant.Mode }
+
 // Manager returns the timeline's manager.
 func (m *Member) Manager() *manager.Manager { return m.manager }
 
@@ -69,7 +72,7 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 		return sourcePoisoned, l.Stats().Poisoned.At, receiver
 	case h.Seal != nil && (receiver.Name != replication.StateRefused || receiver.Reason == replication.Sealed):
 		return sourceSealed, h.Seal.At, receiver
-	case m.Control().Source == "":
+	case m.Control().Source == "" || m.tenant.Mode != timeline.ModeAttached:
 		return sourceNone, receiver.Since, receiver
 	}
 	return string(receiver.Name), receiver.Since, receiver
@@ -163,7 +166,7 @@ func (m *Member) fillManager(s *timeline.Status) {
 
 // phaseOf is the manager's phase; that of a broken timeline never runs.
 func (m *Member) phaseOf(ms manager.Status) manager.Phase {
-	if state, _ := m.State(); state == timeline.StateBroken {
+	if state, _ := m.State(); state == timeline.StateBroken || state == timeline.StateStopped {
 		return manager.PhaseStopped
 	}
 	return ms.Phase

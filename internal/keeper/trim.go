@@ -35,11 +35,15 @@ func (k *Keeper) Trim(ctx context.Context, id timeline.ID, before string) (Trimm
 	if k.depot == nil {
 		return Trimmed{}, ErrNoStore
 	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return Trimmed{}, err
-	}
-	defer pass.Leave()
+	var res Trimmed
+	err = m.during(ctx, func(ctx context.Context) (err error) {
+		res, err = m.trim(ctx, before)
+		return err
+	})
+	return res, err
+}
+
+func (m *Member) trim(ctx context.Context, before string) (Trimmed, error) {
 	t, err := m.stored(ctx)
 	if err != nil {
 		return Trimmed{}, err

@@ -47,6 +47,8 @@ func wantsBackup(v *view, _ time.Time, cfg *Config) (bool, Why) {
 	switch {
 	case !cfg.Backup:
 		return false, WhyNoStore
+	case cfg.Secondary:
+		return false, WhySecondary
 	case v.State != timeline.StateRunning:
 		return false, WhyNotRunning
 	case v.TLI == 0:
@@ -72,6 +74,8 @@ func wantsPartial(v *view, now time.Time, cfg *Config) (bool, Why) {
 	switch {
 	case !cfg.Backup:
 		return false, WhyNoStore
+	case cfg.Secondary:
+		return false, WhySecondary
 	case v.State != timeline.StateRunning:
 		return false, WhyNotRunning
 	case v.TLI != 0 && v.Backup.Conflict == v.TLI:

@@ -48,8 +48,11 @@ type Config struct {
 	// of the open segment there may become.
 	Backup          bool
 	PartialInterval time.Duration
-	Events          Events
-	Tasks           tasks.Events
+	// Secondary says that the tenant keeps a warm copy: nothing is received or
+	// uploaded, object storage is followed.
+	Secondary bool
+	Events    Events
+	Tasks     tasks.Events
 }
 
 // Manager manages one timeline. Make one with [New].

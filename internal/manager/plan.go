@@ -79,7 +79,7 @@ func plan(v *view, now time.Time, cfg *Config) Plan {
 	}
 	p.planSave(v, now, cfg)
 	p.Commit = nextSegment(v)
-	if cfg.Backup && !v.claimed() && !v.claimable() && v.State == timeline.StateRunning {
+	if cfg.Backup && !cfg.Secondary && !v.claimed() && !v.claimable() && v.State == timeline.StateRunning {
 		p.Commit = Threshold{At: v.TLIBegin + 1, Reason: timeline.ReasonTLIChanged} // the first record
 	}
 	return p

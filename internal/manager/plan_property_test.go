@@ -33,6 +33,7 @@ func drawScript(t *rapid.T) *script {
 	s.v.Draining, s.v.NewestSealed = rapid.Bool().Draw(t, "draining"), rapid.Bool().Draw(t, "sealed")
 	s.v.TLIBegin, s.v.BackupUndelivered = lsn.Draw(t, "begin"), rapid.Bool().Draw(t, "undelivered")
 	s.cfg.Backup, s.cfg.PartialInterval = rapid.Bool().Draw(t, "store"), time.Minute
+	s.cfg.Secondary = rapid.Bool().Draw(t, "secondary")
 	s.v.Backup = timeline.Backup{
 		Decided: rapid.Bool().Draw(t, "decided"), LSN: pg.MinSegmentSize.StartOf(lsn.Draw(t, "backup")),
 		Claimed: pg.TLI(rapid.Uint32Range(0, 2).Draw(t, "claimed")), Conflict: pg.TLI(rapid.Uint32Range(0, 2).Draw(t, "conflict")),

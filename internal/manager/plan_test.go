@@ -20,6 +20,7 @@ import (
 //	task NAME KEY=VALUE…  change what the group says of a task
 //	store                 there is object storage, and it knows the timeline
 //	stored KEY=VALUE…     change what is there
+//	secondary             the tenant keeps a warm copy, and there is object storage
 //	connected             receive and settings have made progress
 //	pass DURATION         let time pass
 //	plan                  print the plan
@@ -106,6 +107,9 @@ func (s *script) command(d *datadriven.TestData) (string, error) {
 		return "", nil
 	case "stored":
 		return "", s.each(d.CmdArgs, s.setStored)
+	case "secondary":
+		s.cfg.Secondary, s.cfg.Backup = true, true
+		return "", nil
 	case "connected":
 		s.task(Receive).Progressed, s.task(Settings).Progressed = true, true
 		return "", nil
@@ -245,7 +249,7 @@ func (s *script) print(p *Plan) string {
 		b.WriteString(strings.TrimRight(fmt.Sprintf("%-9s%-10s%-18s%s", short(name), does, why, more), " ") + "\n")
 	}
 	for _, d := range p.Tasks {
-		if d.Why != WhyNoStore { // what only a node with object storage has
+		if d.Why != WhyNoStore && d.Why != WhyAttached { // what only a node with object storage has, or a warm copy
 			line(string(d.Task), string(d.Action), d.Why, s.in("not for ", d.NotBefore))
 		}
 	}

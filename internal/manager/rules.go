@@ -17,6 +17,9 @@ const (
 	Backup tasks.Name = "backup"
 	// BackupPartial brings what is there of the open segment to object storage.
 	BackupPartial tasks.Name = "backup_partial"
+	// Follow brings what is in object storage to this node, again and again: a warm
+	// copy instead of a stream.
+	Follow tasks.Name = "follow"
 	// Remove lets go of local WAL that the retention rule does not want.
 	Remove tasks.Name = "remove"
 )
@@ -69,6 +72,8 @@ const (
 	WhyBorder          Why = "border"         // no segment is open
 	WhyStored          Why = "stored"         // the open segment is in object storage
 	WhySealed          Why = "sealed"
+	WhySecondary       Why = "secondary" // the tenant keeps a warm copy here
+	WhyAttached        Why = "attached"  // the tenant keeps no warm copy here
 )
 
 // Decision is what a plan says of one task.
@@ -99,6 +104,7 @@ var rules = [...]rule{
 	{task: Settings, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
 	backupRule:  {task: Backup, wanted: wantsBackup, finish: WhyNothingToBackUp, pauseCap: backupRetryCap},
 	partialRule: {task: BackupPartial, wanted: wantsPartial, finish: WhyStored, pauseCap: backupRetryCap},
+	{task: Follow, wanted: wantsFollow, pauseCap: backupRetryCap},
 	{task: Remove, wanted: wantsRemoval, finish: WhyNothingToRemove, pauseCap: time.Minute},
 }
 
@@ -108,8 +114,10 @@ const (
 	partialRule = 3
 )
 
-func wantsSource(v *view, _ time.Time, _ *Config) (bool, Why) {
+func wantsSource(v *view, _ time.Time, cfg *Config) (bool, Why) {
 	switch {
+	case cfg.Secondary:
+		return false, WhySecondary
 	case v.State != timeline.StateRunning:
 		return false, WhyNotRunning
 	case !v.HasSource:
@@ -120,6 +128,18 @@ func wantsSource(v *view, _ time.Time, _ *Config) (bool, Why) {
 		return false, WhyDraining
 	}
 	return true, WhySourceSet
+}
+
+func wantsFollow(v *view, _ time.Time, cfg *Config) (bool, Why) {
+	switch {
+	case !cfg.Backup:
+		return false, WhyNoStore
+	case !cfg.Secondary:
+		return false, WhyAttached
+	case v.State != timeline.StateRunning:
+		return false, WhyNotRunning
+	}
+	return true, WhySecondary
 }
 
 func wantsRemoval(v *view, _ time.Time, _ *Config) (bool, Why) {

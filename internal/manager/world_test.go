@@ -110,7 +110,7 @@ func streaming(ctx context.Context) error {
 // bodies are tasks that all work, but for those given.
 func bodies(other Bodies) Bodies {
 	all := Bodies{
-		Receive: streaming, Settings: streaming,
+		Receive: streaming, Settings: streaming, Follow: streaming,
 		Remove:        func(ctx context.Context) error { tasks.Progress(ctx); return nil },
 		Backup:        func(ctx context.Context) error { tasks.Progress(ctx); return nil },
 		BackupPartial: func(ctx context.Context) error { tasks.Progress(ctx); return nil },

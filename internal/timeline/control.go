@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,6 +56,11 @@ type Control struct {
 	// JoinLSN is the source's position when this node joined: it is qualified
 	// once it holds everything from Start to there.
 	JoinLSN pg.LSN `json:"join_lsn,omitempty"`
+	// JoinTLI is the TLI of JoinLSN; 0: that of Start.
+	JoinTLI pg.TLI `json:"join_tli,omitempty"`
+	// Away says that this node has left the source, as a warm copy or for good: it
+	// joins anew when it comes back, though what it holds begins at Start.
+	Away bool `json:"away,omitempty"`
 	// Flush is a position that a finished sync vouched for.
 	Flush pg.Position `json:"flush"`
 	// RecordEnd is the end of the last complete record at or below Flush; 0 if
@@ -112,7 +118,8 @@ func (c Control) Vouched() wal.Vouched {
 // everything from the first position to the source's position when it joined:
 // only then does its "does not exist" count.
 func (c Control) QualifiedAt(p pg.Position) bool {
-	return c.Start.TLI != 0 && (p.TLI > c.Start.TLI || p.TLI == c.Start.TLI && p.LSN >= c.JoinLSN)
+	joined := cmp.Or(c.JoinTLI, c.Start.TLI)
+	return c.Start.TLI != 0 && !c.Away && (p.TLI > joined || p.TLI == joined && p.LSN >= c.JoinLSN)
 }
 
 // clone returns a copy that shares no slice with c.

@@ -121,6 +121,7 @@ type Adoption struct {
 	SegmentSize pg.SegmentSize
 	Start       pg.Position // the start of a segment
 	SourceFlush pg.LSN      // the source's position at this moment
+	Away        bool        // it is object storage, and no server
 	// History is the history file of Start.TLI, byte for byte; nil on TLI 1.
 	History []byte
 }
@@ -144,7 +145,7 @@ func (t *Timeline) Adopt(ctx context.Context, a Adoption) error {
 	err = begin(l, a)
 	if err == nil {
 		err = t.update(ctx, func(c *Control) error {
-			c.SystemID, c.SegmentSize, c.JoinLSN = a.SystemID, a.SegmentSize, a.SourceFlush
+			c.SystemID, c.SegmentSize, c.JoinTLI, c.JoinLSN, c.Away = a.SystemID, a.SegmentSize, 0, a.SourceFlush, a.Away
 			c.Start, c.Flush, c.RecordEnd, c.Clean = a.Start, a.Start, 0, false
 			if s := c.Stored; s != nil && (s.Backup.LSN == 0 || a.Start.LSN > s.Backup.LSN) {
 				s.Backup = a.Start // behind a hole, a run begins anew

@@ -54,7 +54,10 @@ func (t *Timeline) Seal(ctx context.Context, acceptDataLoss bool) (SealResult, e
 // sealableAlone reports whether this node's word is enough to seal a TLI, and if
 // not, why.
 func (t *Timeline) sealableAlone(tli pg.TLI) error {
-	if c := t.Control(); !t.Qualified() {
+	switch c := t.Control(); {
+	case c.Away:
+		return errors.New("this node has left the source, and came not back to it since: commits may be missing; promote another server, or seal with --accept-data-loss")
+	case !t.Qualified():
 		return fmt.Errorf("this node is still joining: it holds WAL up to %s, and the source was at %s when it came, so that commits are missing; "+
 			"let it catch up, or seal with --accept-data-loss", t.Log().Flushed().LSN, c.JoinLSN)
 	}

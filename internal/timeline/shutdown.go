@@ -15,7 +15,7 @@ import (
 // the gate stays closed to newcomers, and a later Shutdown can finish. Shutting
 // down twice is legal.
 func (t *Timeline) Shutdown(ctx context.Context, cause error) error {
-	t.setStopping()
+	t.move(StateStopping, nil)
 	t.stop(cause)
 	if err := t.gate.Close(ctx); err != nil {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
@@ -24,14 +24,6 @@ func (t *Timeline) Shutdown(ctx context.Context, cause error) error {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
 	}
 	return nil
-}
-
-func (t *Timeline) setStopping() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == StateRunning || t.state == StateCreating {
-		t.state = StateStopping
-	}
 }
 
 // close closes the log, vouches for its exact end, and lets nobody write any
@@ -50,7 +42,7 @@ func (t *Timeline) close(ctx context.Context) error {
 		return errors.Join(err, saveErr) // the next Shutdown tries again
 	}
 	t.closed = true
-	t.setStopped()
+	t.move(StateStopped, nil)
 	return err
 }
 
@@ -78,14 +70,6 @@ func (t *Timeline) markEnd(c *Control) error {
 	}
 	c.Clean = clean
 	return nil
-}
-
-func (t *Timeline) setStopped() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.state == StateStopping {
-		t.state = StateStopped
-	}
 }
 
 // RemoveFiles removes the timeline's directory. The timeline was shut down. A

@@ -89,6 +89,8 @@ func (c *Control) meet(m Meeting) {
 		if m.Backup.LSN == 0 {
 			c.Stored.Backup = c.Start // nothing is there; what is held begins here
 		}
+	} else if c.Start.TLI == 0 {
+		c.Stored.Backup = later(c.Stored.Backup, m.Backup) // what others have brought there is not to be streamed again
 	}
 	if m.Newest.TLI > c.Stored.Newest.TLI {
 		c.Stored.Newest = m.Newest
@@ -116,7 +118,7 @@ func (c *Control) takeSeal(theirs Seal) {
 }
 
 func (c Control) sameDecisions(o Control) bool {
-	return c.Stored != nil && o.Stored != nil && c.Stored.Newest.TLI == o.Stored.Newest.TLI &&
+	return c.Stored != nil && o.Stored != nil && c.Stored.Newest.TLI == o.Stored.Newest.TLI && c.Stored.Backup == o.Stored.Backup &&
 		slices.Equal(c.Seals, o.Seals) && c.Promised == o.Promised
 }
 

@@ -18,23 +18,6 @@ import (
 // walDir is the directory of a timeline that holds WAL as PostgreSQL names it.
 const walDir = "wal"
 
-// State is where a timeline is in its life on this node.
-type State string
-
-// The states. A broken timeline is readable and not served; Reason says why.
-const (
-	StateCreating State = "creating"
-	StateRunning  State = "running"
-	StateStopping State = "stopping"
-	StateStopped  State = "stopped"
-	StateBroken   State = "broken"
-)
-
-// States lists all states.
-func States() []State {
-	return []State{StateCreating, StateRunning, StateStopping, StateStopped, StateBroken}
-}
-
 var (
 	// ErrShuttingDown says that the timeline accepts no more users: it stops,
 	// for the process or for its deletion.
@@ -84,8 +67,8 @@ type Timeline struct {
 	log atomic.Pointer[wal.Log]
 
 	mu        sync.Mutex
-	state     State         // guarded by mu
-	broken    error         // guarded by mu; why the state is broken
+	state     State         // guarded by mu; see transitions
+	why       error         // guarded by mu; the reason of a state that has one
 	sealing   int           // guarded by mu; seals being decided
 	draining  bool          // guarded by mu; see SetDraining
 	backedUp  pg.Position   // guarded by mu; see BackedUp
@@ -122,6 +105,8 @@ type Creation struct {
 	Source     string // "": it waits for one
 	FileSource string // see [Control.FileSource]
 	New, Again bool   // see [Control]
+	// Met is what object storage has decided about it; nil: nothing was asked.
+	Met *Meeting
 }
 
 // Create makes a timeline's directory, atomically, and opens it.
@@ -133,6 +118,9 @@ func Create(ctx context.Context, cfg Config, id ID, with Creation) (*Timeline, e
 	c := Control{
 		Tenant: id.Tenant, Timeline: id.Name, Incarnation: incarnation, CreatedAt: cfg.now().UTC(),
 		Source: with.Source, FileSource: with.FileSource, New: with.New, Again: with.Again, Clean: true,
+	}
+	if with.Met != nil {
+		c.meet(*with.Met)
 	}
 	if err := makeDir(cfg.FS, cfg.Dir, c); err != nil {
 		return nil, fmt.Errorf("create timeline %s: %w", id, err)
@@ -187,6 +175,21 @@ const TempPrefix = ".tmp-"
 // can be seen; an error means that there is no control file, or none of this
 // timeline.
 func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
+	t, err := load(ctx, cfg, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.openLog(*t.Control()); err != nil {
+		t.move(StateBroken, err)
+	} else {
+		t.move(StateRunning, nil)
+	}
+	t.quorum = t.Control().QuorumOf(t.tli())
+	return t, nil
+}
+
+// load reads the control file of a timeline, and nothing else.
+func load(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	c, err := LoadControl(cfg.FS, cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -197,10 +200,6 @@ func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	t := newTimeline(ctx, cfg, id)
 	t.control.Store(&c)
 	t.saved.Store(savedNow(cfg.now(), &c))
-	if err := t.openLog(c); err != nil {
-		t.fail(err)
-	}
-	t.quorum = c.QuorumOf(t.tli())
 	return t, nil
 }
 
@@ -210,24 +209,18 @@ func OpenBroken(ctx context.Context, cfg Config, id ID, why error) *Timeline {
 	t := newTimeline(ctx, cfg, id)
 	t.control.Store(&Control{Tenant: id.Tenant, Timeline: id.Name})
 	t.saved.Store(&savedAt{at: cfg.now()})
-	t.fail(why)
+	t.move(StateBroken, why)
 	return t
 }
 
 func newTimeline(ctx context.Context, cfg Config, id ID) *Timeline {
 	t := &Timeline{
 		id: id, cfg: cfg, gate: gate.New(cfg.Gate), wake: NewWake(),
-		saving: make(chan struct{}, 1), state: StateRunning,
+		saving: make(chan struct{}, 1), state: StateCreating,
 	}
 	t.sourceGeneration.Store(1) // a task's 0 stands for no source
 	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
-}
-
-func (t *Timeline) fail(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.state, t.broken = StateBroken, err
 }
 
 // openLog opens the WAL, if the timeline has any. One that only met object
@@ -276,18 +269,15 @@ func (t *Timeline) Control() *Control { return t.control.Load() }
 // Log returns the WAL, or nil while no source was seen.
 func (t *Timeline) Log() *wal.Log { return t.log.Load() }
 
-// State returns the state, and of a broken timeline the reason.
-func (t *Timeline) State() (State, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.state, t.broken
-}
-
 // Enter lets a user in. Whoever touches the timeline's storage holds a pass for
-// as long as it does. The error is ErrShuttingDown or wraps ErrBroken.
+// as long as it does. The error is ErrShuttingDown, wraps ErrBroken, or is why the
+// timeline is stopped.
 func (t *Timeline) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) {
-	if state, why := t.State(); state == StateBroken {
+	switch state, why := t.State(); {
+	case state == StateBroken:
 		return gate.Pass{}, fmt.Errorf("%w: %w", ErrBroken, why)
+	case state == StateStopped && why != nil:
+		return gate.Pass{}, fmt.Errorf("timeline %s: %w", t.id, why)
 	}
 	pass, err := t.gate.Enter(ctx, h)
 	if err != nil {

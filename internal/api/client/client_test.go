@@ -75,8 +75,8 @@ func TestRequestIsWhatTheContractSays(t *testing.T) {
 			}
 			return err
 		}, "DELETE /v1/tenants/acme/timelines/main?keep_objects=1&timeout=30s  Bearer token"},
-		{func() error { _, err := c.SetTenantMode(ctx, "acme", api.ModeDetached, true); return err },
-			"PUT /v1/tenants/acme/mode?force=1  Bearer token"},
+		{func() error { _, _, err := c.SetTenantMode(ctx, "acme", api.ModeDetached, true, "30s"); return err },
+			"PUT /v1/tenants/acme/mode?force=1&timeout=30s  Bearer token"},
 	}
 	for _, tt := range tests {
 		if err := tt.do(); err != nil || got != tt.want {

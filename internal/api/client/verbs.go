@@ -79,12 +79,22 @@ func (c *Client) CreateTenant(ctx context.Context, t timeline.TenantID) (api.Ten
 	return out, err
 }
 
-// SetTenantMode changes what a tenant does on the node.
-func (c *Client) SetTenantMode(ctx context.Context, t timeline.TenantID, mode api.Mode, force bool) (api.Tenant, error) {
+// SetTenantMode changes what a tenant does on the node. It reports whether the work is done, as Delete does.
+func (c *Client) SetTenantMode(ctx context.Context, t timeline.TenantID, mode api.Mode, force bool, timeout string) (_ api.Tenant, done bool, err error) {
 	var out api.Tenant
 	body := map[string]api.Mode{"mode": mode}
-	_, err := c.Do(ctx, Request{Method: http.MethodPut, Path: TenantPath(t) + "/mode", Query: Flags{"force": force}.values(), Body: body}, &out)
-	return out, err
+	query := waiting(Flags{"force": force}, timeout)
+	status, err := c.Do(ctx, Request{Method: http.MethodPut, Path: TenantPath(t) + "/mode", Query: query, Body: body}, &out)
+	return out, status != http.StatusAccepted, err
+}
+
+// waiting adds how long a client waits, such as "30s"; "": until the work is done.
+func waiting(f Flags, timeout string) url.Values {
+	query := f.values()
+	if timeout != "" {
+		query.Set("timeout", timeout)
+	}
+	return query
 }
 
 // CreateTimeline makes a timeline; api.KindExists if there is one.
@@ -109,10 +119,7 @@ func (c *Client) putTimeline(ctx context.Context, id timeline.ID, precondition, 
 // Delete deletes a tenant or a timeline, by its path. It reports whether the work is done; it goes on
 // where a timeout, such as "30s", ended the wait.
 func (c *Client) Delete(ctx context.Context, path string, keepObjects bool, timeout string) (done bool, err error) {
-	query := Flags{"keep_objects": keepObjects}.values()
-	if timeout != "" {
-		query.Set("timeout", timeout)
-	}
+	query := waiting(Flags{"keep_objects": keepObjects}, timeout)
 	status, err := c.Do(ctx, Request{Method: http.MethodDelete, Path: path, Query: query}, nil)
 	return status != http.StatusAccepted, err
 }
