@@ -43,7 +43,7 @@ func (s *sink) find(name string) *tracepb.Span {
 func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	s := newSink(t, nil)
 	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
-	g := gate.New(gate.Config{Kind: "timeline", Name: "acme/main", Events: tel.GateEvents(), Trace: GateTrace})
+	g := gate.New(gate.Config{Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: GateTrace}})
 	request, span := tel.Tracer().Start(t.Context(), "GET /wal")
 	pass, err := g.Enter(request, "wal_download")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 )
@@ -29,95 +30,91 @@ var ErrClosedByHolder = errors.New("the caller is inside and would wait for itse
 //
 // A holder of the gate gets [ErrClosedByHolder], and the gate stays as it was.
 func (g *Gate) Close(ctx context.Context) error {
-	if p, ok := ctx.Value(passKey{g}).(Pass); ok && g.isInside(p) {
+	if p, ok := ctx.Value(passKey{g}).(Pass); ok && p.isInside() {
 		g.misuse(ClosedByHolder, p.holder)
-		return fmt.Errorf("close the gate of %s: %s: %w", g.cfg.Name, p.holder, ErrClosedByHolder)
+		return fmt.Errorf("close the gate of %s: %s: %w", g.name, p.holder, ErrClosedByHolder)
 	}
 	began := time.Now()
-	ctx = g.cfg.Events.closeStarted(ctx, CloseStart{Kind: g.cfg.Kind, Name: g.cfg.Name})
-	g.shut(began)
-	err := g.drain(ctx, began)
-	g.cfg.Events.closeEnded(ctx, CloseEnd{
-		Kind: g.cfg.Kind, Name: g.cfg.Name, Waited: time.Since(began), Err: err,
-	})
+	ctx = g.hooks.Events.closeStarted(ctx, CloseStart{Kind: g.kind, Name: g.name})
+	r := g.inside()
+	r.shut(began)
+	err := g.drain(ctx, r, began)
+	g.hooks.Events.closeEnded(ctx, CloseEnd{Kind: g.kind, Name: g.name, Waited: time.Since(began), Err: err})
 	return err
 }
 
-// shut turns newcomers away from here on.
-func (g *Gate) shut(now time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isClosing() {
+// shut turns newcomers away from here on. Only now, with that said, it looks who
+// is inside.
+func (r *room) shut(now time.Time) {
+	r.lock()
+	defer r.mu.Unlock()
+	if r.isClosing() {
 		return
 	}
-	g.closingSince = now
-	g.nextReport = now.Add(firstReport)
-	close(g.closing)
-	if g.seats.taken == 0 {
-		close(g.closed)
-	}
+	r.closingSince = now
+	r.nextReport = now.Add(firstReport)
+	r.pause.memory()
+	r.closing.Store(true)
+	close(r.begun)
+	r.settleLocked()
 }
 
 // drain waits for those inside, and names them again and again.
-func (g *Gate) drain(ctx context.Context, began time.Time) error {
-	if g.isClosed() {
-		return nil
-	}
+func (g *Gate) drain(ctx context.Context, r *room, began time.Time) error {
 	timer := time.NewTimer(firstReport)
 	defer timer.Stop()
 	for {
+		r.pause.wait(r.ended, ctx.Done())
+		if r.isClosed() { // also if its context ended at the same moment
+			return nil
+		}
 		select {
-		case <-g.closed:
+		case <-r.ended:
 			return nil
 		case <-ctx.Done():
-			return g.giveUp(ctx, began)
+			return g.giveUp(ctx, r, began)
 		case <-timer.C:
-			timer.Reset(g.report(ctx, began))
+			timer.Reset(g.report(ctx, r, began))
 		}
 	}
 }
 
-func (g *Gate) isClosed() bool {
-	select {
-	case <-g.closed:
-		return true
-	default:
-		return false
-	}
-}
-
-// giveUp is the answer of a Close whose context has ended.
-func (g *Gate) giveUp(ctx context.Context, began time.Time) error {
-	if g.isClosed() {
-		return nil // it was complete at the same moment
-	}
-	return &CloseError{
-		Name: g.cfg.Name, Waited: time.Since(began), Holders: g.Holders(), Cause: context.Cause(ctx),
+// giveUp is the answer of a Close whose context has ended. Between two steps of
+// entering or leaving a holder is neither listed nor gone: then it looks again.
+func (g *Gate) giveUp(ctx context.Context, r *room, began time.Time) error {
+	for {
+		holders := g.Holders()
+		if len(holders) > 0 {
+			return &CloseError{Name: g.name, Waited: time.Since(began), Holders: holders, Cause: context.Cause(ctx)}
+		}
+		if r.isClosed() {
+			return nil // it was complete at the same moment
+		}
+		r.pause.spin(r)
+		runtime.Gosched()
 	}
 }
 
 // report names the holders, unless another Close has done so less than
 // reportEvery ago; it returns how long to wait before the next report.
-func (g *Gate) report(ctx context.Context, began time.Time) time.Duration {
-	holders, wait := g.takeReport(time.Now())
+func (g *Gate) report(ctx context.Context, r *room, began time.Time) time.Duration {
+	holders, wait := r.takeReport(time.Now())
 	if wait > 0 {
 		return wait
 	}
-	g.cfg.Events.closeWaiting(ctx, CloseWait{
-		Kind: g.cfg.Kind, Name: g.cfg.Name, Waited: time.Since(began), Holders: holders,
-	})
+	g.hooks.Events.closeWaiting(ctx, CloseWait{Kind: g.kind, Name: g.name, Waited: time.Since(began), Holders: holders})
 	return reportEvery
 }
 
 // takeReport gives the caller the report that is due, or how long until one is.
-func (g *Gate) takeReport(now time.Time) (holders []HolderInfo, wait time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if wait := g.nextReport.Sub(now); wait > 0 {
+func (r *room) takeReport(now time.Time) (holders []HolderInfo, wait time.Duration) {
+	r.lock()
+	defer r.mu.Unlock()
+	if wait := r.nextReport.Sub(now); wait > 0 {
 		return nil, wait
 	}
-	g.nextReport = now.Add(reportEvery)
-	return g.holdersLocked(), 0
+	r.nextReport = now.Add(reportEvery)
+	return r.holdersLocked(), 0
 }
 
 // CloseError says who kept a gate from closing.

@@ -94,12 +94,15 @@ func TestWaitingCloseNamesItsHolders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var reports story
-		g := New(Config{Name: "acme/main", Events: Events{
+		g := New(Config{Name: "acme/main", Hooks: &Hooks{Events: Events{
 			CloseWaiting: func(_ context.Context, w CloseWait) {
 				reports.tell("%v %v", time.Since(began), names(w.Holders))
 			},
-		}})
-		stuck, slow := mustEnter(t, g, "stuck"), mustEnter(t, g, "slow")
+		}}})
+		stuck := mustEnter(t, g, "stuck")
+		time.Sleep(time.Second)
+		began = began.Add(time.Second)
+		slow := mustEnter(t, g, "slow")
 		first := closeInBackground(t.Context(), g)
 		time.Sleep(50 * time.Millisecond)
 		second := closeInBackground(t.Context(), g)
@@ -120,9 +123,9 @@ func TestWaitingCloseNamesItsHolders(t *testing.T) {
 
 func TestShortCloseReportsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := New(Config{Events: Events{
+		g := New(Config{Hooks: &Hooks{Events: Events{
 			CloseWaiting: func(_ context.Context, w CloseWait) { t.Errorf("reported %v", w) },
-		}})
+		}}})
 		pass := mustEnter(t, g, "quick")
 		time.AfterFunc(firstReport-time.Millisecond, pass.Leave)
 		if err := g.Close(t.Context()); err != nil {
@@ -138,8 +141,7 @@ func TestEventsTellAStay(t *testing.T) {
 		var s story
 		tell := s.tell
 		var left []Exit // apart: a Close need not wait for the report of who left last
-		g := New(Config{
-			Kind: "timeline", Name: "acme/main",
+		g := New(Config{Kind: "timeline", Name: "acme/main", Hooks: &Hooks{
 			Trace: func(context.Context) Trace { return Trace{TraceID: [16]byte{7}} },
 			Events: Events{
 				Entered: func(_ context.Context, e Entry) { tell("enter %s refused=%v", e.Holder, e.Refused) },
@@ -155,7 +157,7 @@ func TestEventsTellAStay(t *testing.T) {
 					tell("closed after %v: %v in %v", e.Waited, e.Err, ctx.Value(spanKey{}))
 				},
 			},
-		})
+		}})
 		entered := time.Now()
 		pass := mustEnter(t, g, "request")
 		result := closeInBackground(t.Context(), g)

@@ -101,23 +101,19 @@ func (e *Events) closeEnded(ctx context.Context, end CloseEnd) {
 	}
 }
 
-// left reports the end of a stay; only a listener pays for the clock.
-func (g *Gate) left(s seat) {
-	if g.cfg.Events.Left == nil {
-		return
-	}
-	g.cfg.Events.Left(Exit{
-		Kind: g.cfg.Kind, Name: g.cfg.Name, Holder: s.holder,
-		Since: s.since, Held: time.Since(s.since), Trace: s.trace,
+// left reports the end of a stay.
+func (g *Gate) left(stay record) {
+	r := g.room.Load()
+	g.hooks.Events.Left(Exit{
+		Kind: g.kind, Name: g.name, Holder: stay.holder,
+		Since: r.base.Add(stay.since), Held: r.clock.since(r.base) - stay.since, Trace: stay.trace,
 	})
 }
 
 // misuse counts a bug and reports it.
 func (g *Gate) misuse(kind MisuseKind, h Holder) {
-	g.mu.Lock()
-	g.misused++
-	g.mu.Unlock()
-	if g.cfg.Events.Misused != nil {
-		g.cfg.Events.Misused(Misuse{Kind: g.cfg.Kind, Name: g.cfg.Name, Misuse: kind, Holder: h})
+	g.inside().misused.Add(1)
+	if misused := g.hooks.Events.Misused; misused != nil {
+		misused(Misuse{Kind: g.kind, Name: g.name, Misuse: kind, Holder: h})
 	}
 }

@@ -8,8 +8,8 @@
 // Cancelling a context says "stop"; it does not say "it has stopped". So the two
 // go together: cancel first, then [Gate.Close], which
 //
-//   - refuses newcomers from its first moment (entering is one atomic step: it
-//     is counted, or it is refused, and nothing lies between);
+//   - refuses newcomers from its first moment (an entry is counted, or it is
+//     refused, and nothing lies between);
 //   - returns when the last pass was left, and not before;
 //   - stays closed to newcomers when its context ends first, names those inside,
 //     and may be called again to finish;
@@ -20,13 +20,27 @@
 //
 // A holder must leave when the object's context ends: every wait between Enter
 // and Leave listens to it. It releases what it used first and leaves last.
+//
+// # How it works
+//
+// What a holder occupies is what says that it is inside: there is no counter
+// beside the names. A gate has a few seats (seat.go), each a cache line with a
+// holder's record, that are taken and left by atomic operations alone; whoever
+// finds none free stands in the crowd (crowd.go), under a lock.
+//
+// Two rules make it safe. Whoever enters first takes a seat and then looks
+// whether the gate closes; Close first says that it closes and then looks at the
+// seats. Go's atomics are sequentially consistent, so of the two stores one is
+// first, and whoever stores second sees it: a Close cannot miss a holder that it
+// did not turn away. In the same way whoever leaves first gives the seat back and
+// then looks whether the gate closes, so that somebody notices the last one.
+// TestEveryOrder runs this code through the interleavings of small cases.
 package gate
 
 import (
 	"context"
 	"errors"
-	"sync"
-	"time"
+	"sync/atomic"
 )
 
 var (
@@ -54,30 +68,59 @@ type Config struct {
 	Kind string
 	// Name is the object's own name. Errors and events show it.
 	Name string
+	// Hooks are shared by many gates; nil: none. They are not changed any more.
+	Hooks *Hooks
+}
+
+// Hooks join gates with whoever watches them. Each field may be nil.
+type Hooks struct {
 	// Trace tells the trace of whoever enters with a context; nil: none is kept.
 	// It runs at every Enter.
 	Trace func(context.Context) Trace
 	// Events reports what happens at the gate.
 	Events Events
+	// Clock tells since when holders are inside; nil: the exact time, which costs
+	// more than all the rest of an entry.
+	Clock *Clock
+
+	pause pause // of the model test
 }
 
-// Gate is one object's gate. Make one with [New].
-type Gate struct {
-	cfg     Config
-	closing chan struct{} // closed when the first Close begins
-	closed  chan struct{} // closed when nobody is inside any more, and nobody can come
+// noHooks are those of a gate without.
+var noHooks = new(Hooks)
 
-	mu           sync.Mutex // held for a few instructions, never over a callback or a wait
-	seats        seats      // guarded by mu
-	refused      uint64     // guarded by mu; entries refused so far
-	misused      uint64     // guarded by mu; misuses reported so far
-	closingSince time.Time  // guarded by mu; zero while newcomers are let in
-	nextReport   time.Time  // guarded by mu; when a waiting Close names the holders again
+// Gate is one object's gate. Make one with [New]. It is kept small, because there
+// is one for each object, used or not; all else is made for who comes first.
+type Gate struct {
+	kind, name string
+	hooks      *Hooks
+	room       atomic.Pointer[room] // nil until somebody enters or closes
 }
 
 // New makes an open gate.
 func New(cfg Config) *Gate {
-	return &Gate{cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{})}
+	g := &Gate{kind: cfg.Kind, name: cfg.Name, hooks: cfg.Hooks}
+	if g.hooks == nil {
+		g.hooks = noHooks
+	}
+	return g
+}
+
+// inside is the gate's room, made if need be.
+func (g *Gate) inside() *room {
+	if r := g.room.Load(); r != nil {
+		return r
+	}
+	return g.furnish()
+}
+
+func (g *Gate) furnish() *room {
+	r := newRoom(g.hooks, seatsOfAGate)
+	g.hooks.pause.memory()
+	if g.room.CompareAndSwap(nil, r) {
+		return r
+	}
+	return g.room.Load() // somebody else was faster
 }
 
 // Pass is one holder's right to be inside. It is a value: copies are the same
@@ -86,68 +129,53 @@ func New(cfg Config) *Gate {
 type Pass struct {
 	gate   *Gate
 	holder Holder
-	seat   int32  // where the gate keeps this pass's record
-	serial uint64 // which of the passes that sat there it is; never 0
+	token  token // tells this pass from all others of the gate
 }
 
 // Enter lets the caller in, or returns [ErrClosed]. It never waits. The context
 // is only asked for its trace: a request whose context has ended may still have
 // to clean up inside.
 func (g *Gate) Enter(ctx context.Context, h Holder) (Pass, error) {
-	var trace Trace
-	if g.cfg.Trace != nil {
-		trace = g.cfg.Trace(ctx)
+	var trace *Trace
+	if g.hooks.Trace != nil {
+		t := g.hooks.Trace(ctx)
+		trace = &t
 	}
-	pass, ok := g.admit(h, trace)
-	if entered := g.cfg.Events.Entered; entered != nil {
-		entered(ctx, Entry{Kind: g.cfg.Kind, Name: g.cfg.Name, Holder: h, Refused: !ok})
+	r := g.inside()
+	t, ok := r.admit(firstTry(), h, trace)
+	if !ok {
+		r.refused.Add(1)
+	}
+	if entered := g.hooks.Events.Entered; entered != nil {
+		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: !ok})
 	}
 	if !ok {
 		return Pass{}, ErrClosed
 	}
-	return pass, nil
-}
-
-// admit is the one step that both looks whether the gate closes and counts.
-func (g *Gate) admit(h Holder, trace Trace) (Pass, bool) {
-	now := time.Now()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.isClosing() {
-		g.refused++
-		return Pass{}, false
-	}
-	seat, serial := g.seats.take(h, now, trace)
-	return Pass{gate: g, holder: h, seat: seat, serial: serial}, true
+	return Pass{gate: g, holder: h, token: t}, nil
 }
 
 // Leave gives the pass back. Leaving twice does nothing the second time, and is
 // reported as [LeftTwice]: somebody used the object without being inside.
 func (p Pass) Leave() {
-	if p.gate == nil {
-		return
+	switch {
+	case p.gate == nil:
+	case p.gate.hooks.Events.Left != nil:
+		p.leaveTold()
+	case !p.gate.room.Load().dismiss(p.token, nil):
+		p.gate.misuse(LeftTwice, p.holder)
 	}
-	record, ok := p.gate.dismiss(p)
-	if !ok {
+}
+
+// leaveTold is Leave where somebody wants to know of the stay.
+func (p Pass) leaveTold() {
+	var stay record
+	if !p.gate.room.Load().dismiss(p.token, &stay) {
 		p.gate.misuse(LeftTwice, p.holder)
 		return
 	}
-	p.gate.left(record)
+	p.gate.left(stay)
 }
-
-// dismiss takes p's record out; whoever leaves last ends the close.
-func (g *Gate) dismiss(p Pass) (seat, bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	record, ok := g.seats.free(p.seat, p.serial)
-	if ok && g.isClosing() && g.seats.taken == 0 {
-		close(g.closed)
-	}
-	return record, ok
-}
-
-// isClosing needs mu.
-func (g *Gate) isClosing() bool { return !g.closingSince.IsZero() }
 
 // Clone enters once more, as the same kind of holder and with the trace of ctx.
 // It is an entry like any other: a gate that is closing refuses it with
@@ -156,7 +184,7 @@ func (p Pass) Clone(ctx context.Context) (Pass, error) {
 	if p.gate == nil {
 		return Pass{}, ErrNotInside
 	}
-	if !p.gate.isInside(p) {
+	if !p.isInside() {
 		p.gate.misuse(ClonedAfterLeave, p.holder)
 		return Pass{}, ErrNotInside
 	}
@@ -164,12 +192,7 @@ func (p Pass) Clone(ctx context.Context) (Pass, error) {
 }
 
 // isInside reports whether p was not left yet.
-func (g *Gate) isInside(p Pass) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, ok := g.seats.at(p.seat, p.serial)
-	return ok
-}
+func (p Pass) isInside() bool { return p.gate.room.Load().holds(p.token) }
 
 // passKey is the key of a context's value: the pass that it holds for a gate.
 type passKey struct{ gate *Gate }
@@ -182,8 +205,8 @@ func WithPass(ctx context.Context, p Pass) context.Context {
 }
 
 // Closing is closed when the first Close begins: shutdown began.
-func (g *Gate) Closing() <-chan struct{} { return g.closing }
+func (g *Gate) Closing() <-chan struct{} { return g.inside().begun }
 
 // Closed is closed when a close is complete: shutdown ended, and the object's
 // storage may be used for something else.
-func (g *Gate) Closed() <-chan struct{} { return g.closed }
+func (g *Gate) Closed() <-chan struct{} { return g.inside().ended }

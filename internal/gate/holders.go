@@ -1,6 +1,10 @@
 package gate
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // HolderInfo describes one who is inside.
 type HolderInfo struct {
@@ -12,16 +16,21 @@ type HolderInfo struct {
 // Holders lists who is inside, the oldest first. It costs a copy of as many
 // records; it may be called at any time.
 func (g *Gate) Holders() []HolderInfo {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.holdersLocked()
+	r := g.room.Load()
+	if r == nil {
+		return nil
+	}
+	r.lock()
+	defer r.mu.Unlock()
+	return r.holdersLocked()
 }
 
-func (g *Gate) holdersLocked() []HolderInfo {
-	inside := g.seats.inside()
-	list := make([]HolderInfo, len(inside))
-	for i, s := range inside {
-		list[i] = HolderInfo{Name: s.holder, Since: s.since, Trace: s.trace}
+func (r *room) holdersLocked() []HolderInfo {
+	records := r.recordsLocked()
+	slices.SortStableFunc(records, func(a, b record) int { return cmp.Compare(a.since, b.since) })
+	list := make([]HolderInfo, len(records))
+	for i, one := range records {
+		list[i] = HolderInfo{Name: one.holder, Since: r.base.Add(one.since), Trace: one.trace}
 	}
 	return list
 }
@@ -42,16 +51,24 @@ type Stats struct {
 
 // Stats reads the gate's numbers. It waits for no holder.
 func (g *Gate) Stats() Stats {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	s := Stats{
-		Entered: g.seats.serial, Refused: g.refused, Misused: g.misused, Inside: g.seats.taken,
-		ClosingSince: g.closingSince, Closed: g.isClosing() && g.seats.taken == 0,
+	r := g.room.Load()
+	if r == nil {
+		return Stats{}
 	}
-	for _, one := range g.seats.all {
-		if one.serial != 0 && (s.Oldest.IsZero() || one.since.Before(s.Oldest)) {
-			s.Oldest = one.since
-		}
+	r.lock()
+	defer r.mu.Unlock()
+	s := Stats{
+		Entered: r.crowd.last.passes(), Refused: r.refused.Load(), Misused: r.misused.Load(),
+		ClosingSince: r.closingSince, Closed: r.isClosed(),
+	}
+	for i := range r.seats {
+		s.Entered += r.seats[i].load(r.pause).passes()
+	}
+	inside := r.recordsLocked()
+	s.Inside = len(inside)
+	if s.Inside > 0 {
+		oldest := slices.MinFunc(inside, func(a, b record) int { return cmp.Compare(a.since, b.since) })
+		s.Oldest = r.base.Add(oldest.since)
 	}
 	return s
 }

@@ -3,93 +3,346 @@ package gate
 import (
 	"context"
 	"errors"
-	"slices"
+	"flag"
+	"fmt"
 	"testing"
+	"testing/synctest"
 
-	"pgregory.net/rapid"
+	"github.com/sluicewal/sluice/internal/explore"
 )
 
-// visitors is what a gate promises, said without seats: who came, in order, and
-// has not left.
-type visitors struct {
-	gate    *Gate
-	inside  []Pass // in the order of entering
-	gone    []Pass
-	closing bool
-	misused uint64
+// house is a gate with whoever goes in and out in a small case, and what they
+// know better than the gate. The functions are the real code, or a bug that a
+// test seeds instead.
+type house struct {
+	gate *Gate
+	room *room
+
+	enter func(*house) (Pass, bool)
+	leave func(*house, Pass)
+	close func(*house, context.Context) error
+
+	step     func(func() bool)
+	inside   int  // passes that were given out and not yet given back
+	admitted int  // passes that were given out
+	begun    bool // somebody was refused, or a close was given up: shutdown has begun
+	closed   bool // a close was complete
+	misused  uint64
+	wrong    error // the first thing that was seen to be wrong
 }
 
-// TestGateKeepsItsBooks enters, leaves, leaves twice, clones and closes in any
-// order, and compares the holders' list each time.
-func TestGateKeepsItsBooks(t *testing.T) {
-	kinds := []Holder{"receive", "request", "download"}
-	rapid.Check(t, func(t *rapid.T) {
-		v := &visitors{gate: New(Config{})}
-		t.Repeat(map[string]func(*rapid.T){
-			"enter": func(t *rapid.T) {
-				v.came(t, func() (Pass, error) {
-					return v.gate.Enter(t.Context(), rapid.SampledFrom(kinds).Draw(t, "kind"))
-				})
-			},
-			"clone": func(t *rapid.T) {
-				pass := v.pick(t, v.inside)
-				v.came(t, func() (Pass, error) { return pass.Clone(t.Context()) })
-			},
-			"leave": func(t *rapid.T) {
-				pass := v.pick(t, v.inside)
-				pass.Leave()
-				v.inside = slices.DeleteFunc(v.inside, func(p Pass) bool { return p == pass })
-				v.gone = append(v.gone, pass)
-			},
-			"leave twice": func(t *rapid.T) {
-				v.pick(t, v.gone).Leave()
-				v.misused++
-			},
-			"close": func(t *rapid.T) { v.close(t) },
-			"":      func(t *rapid.T) { v.compare(t) },
-		})
-	})
-}
-
-func (v *visitors) pick(t *rapid.T, from []Pass) Pass {
-	if len(from) == 0 {
-		t.Skip("nobody")
+// newHouse has a gate with so many seats.
+func newHouse(o *explore.Order, seats int, events Events) *house {
+	hooks := &Hooks{Events: events, pause: o.Step}
+	h := &house{
+		gate:  New(Config{Hooks: hooks}),
+		enter: func(h *house) (Pass, bool) { return h.pass(h.room.admit(0, "visitor", nil)) },
+		leave: func(_ *house, p Pass) { p.Leave() },
+		close: func(h *house, ctx context.Context) error { return h.gate.Close(ctx) },
+		step:  o.Step,
 	}
-	return rapid.SampledFrom(from).Draw(t, "pass")
+	h.room = newRoom(hooks, seats)
+	h.gate.room.Store(h.room)
+	return h
 }
 
-func (v *visitors) came(t *rapid.T, enter func() (Pass, error)) {
-	pass, err := enter()
-	if v.closing != errors.Is(err, ErrClosed) {
-		t.Fatalf("closing=%v, entry answered %v", v.closing, err)
-	}
-	if err == nil {
-		v.inside = append(v.inside, pass)
+func (h *house) pass(t token, ok bool) (Pass, bool) {
+	return Pass{gate: h.gate, holder: "visitor", token: t}, ok
+}
+
+func (h *house) fail(format string, args ...any) {
+	if h.wrong == nil {
+		h.wrong = fmt.Errorf(format, args...)
 	}
 }
 
-// close does not wait: what matters is who is named.
-func (v *visitors) close(t *rapid.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+// come enters, and notes what nobody may ever see.
+func (h *house) come() (Pass, bool) {
+	begun := h.begun
+	p, ok := h.enter(h)
+	switch {
+	case !ok:
+		h.begun = true
+		return p, false
+	case begun:
+		h.fail("somebody is let in after the shutdown began")
+	case h.closed:
+		h.fail("somebody is let into a closed gate")
+	}
+	h.inside++
+	h.admitted++
+	return p, true
+}
+
+// visit enters, uses what is inside, and leaves.
+func (h *house) visit() {
+	p, ok := h.come()
+	if !ok {
+		return
+	}
+	h.step(nil)
+	if h.closed {
+		h.fail("a holder uses what was closed")
+	}
+	h.inside--
+	h.leave(h, p)
+}
+
+func (h *house) shut(ctx context.Context) {
+	err := h.close(h, ctx)
+	h.begun = true
+	stuck := new(CloseError)
+	switch {
+	case err == nil && h.inside > 0:
+		h.fail("closed with %d inside", h.inside)
+	case err == nil:
+		h.closed = true
+	case !errors.As(err, &stuck) || len(stuck.Holders) == 0:
+		h.fail("a close gives up, and names nobody: %w", err)
+	}
+}
+
+// judge looks at the end, when nobody is there any more.
+func (h *house) judge() error {
+	s := h.gate.Stats()
+	switch {
+	case h.wrong != nil:
+		return h.wrong
+	case s.Inside != h.inside || s.Entered != uint64(h.admitted) || s.Misused != h.misused:
+		return fmt.Errorf("%d of %d are inside, %d misuses, and the gate says %+v", h.inside, h.admitted, h.misused, s)
+	case h.closed && !s.Closed:
+		return errors.New("it is not closed")
+	}
+	return nil
+}
+
+// ended is a context that has ended.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	v.closing = true
-	err := v.gate.Close(ctx)
-	var stuck *CloseError
-	if named := errors.As(err, &stuck); named != (len(v.inside) > 0) {
-		t.Fatalf("%d inside, close answered %v", len(v.inside), err)
+	return ctx
+}
+
+// listened makes a holder's record be read when it leaves.
+var listened = Events{Left: func(Exit) {}}
+
+// cases are the small cases. change seeds a bug, or does nothing.
+var cases = []struct {
+	name          string
+	interruptions int // explore.All, or enough for every test run
+	build         func(o *explore.Order, change func(*house)) *house
+}{
+	{"a visitor and a close", explore.All, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a visitor of whom is told, and a close", explore.All, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, listened)
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a seat, a crowd and a close", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("other", h.visit)
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"two seats and a close", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 2, Events{})
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("other", h.visit)
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a close that gives up, and another", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("impatient", func() { h.shut(ended()); h.visit() })
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a list while somebody leaves twice", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		first, _ := h.come()
+		h.inside, h.misused = 0, 1
+		o.Go("careless", func() { h.leave(h, first); h.leave(h, first) })
+		o.Go("visitor", h.visit)
+		o.Go("list", func() {
+			if n := len(h.gate.Holders()); n > 2 {
+				h.fail("%d are listed", n)
+			}
+		})
+		return h
+	}},
+	{"a list and a close while somebody leaves", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, listened)
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("list", func() { h.gate.Holders() })
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a clone and a close", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		p, _ := h.come()
+		o.Go("holder", func() {
+			// A clone is an entry: what came of it, the gate has to know.
+			if clone, err := p.Clone(context.Background()); err == nil {
+				h.admitted++
+				h.leave(h, clone)
+			}
+			h.inside--
+			h.leave(h, p)
+		})
+		o.Go("list", func() { h.gate.Holders() })
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+}
+
+// interruptions makes the larger cases larger than every test run can afford. All
+// orders of all of them:
+//
+//	go test ./internal/gate -run TestEveryOrder -gate.interruptions=1000 -timeout 0 -v
+var interruptions = flag.Int("gate.interruptions", 0, "how often, at least, a goroutine is interrupted in the model of the gate")
+
+// TestEveryOrder runs the gate through the interleavings of small cases. In a
+// bubble the timer of a close that waits never fires.
+func TestEveryOrder(t *testing.T) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				orders, err := explore.Orders(max(c.interruptions, *interruptions), func(o *explore.Order) func() error {
+					return c.build(o, func(*house) {}).judge
+				})
+				if err != nil {
+					t.Fatalf("order %d: %v", orders, err)
+				}
+				t.Logf("%d orders", orders)
+			})
+		})
 	}
 }
 
-func (v *visitors) compare(t *rapid.T) {
-	var want []Holder
-	for _, p := range v.inside {
-		want = append(want, p.holder)
+// TestModelFindsSeededBugs shows that the model could find what it looks for:
+// each bug is found by one of the cases.
+func TestModelFindsSeededBugs(t *testing.T) {
+	for name, change := range map[string]func(*house){
+		"an entry looks whether the gate closes before it takes a seat": func(h *house) {
+			h.enter = func(h *house) (Pass, bool) {
+				if h.room.isClosing() {
+					return Pass{}, false
+				}
+				return h.takeUnchecked()
+			}
+		},
+		"a close looks at the seats before it says that it closes": func(h *house) {
+			h.close = func(h *house, _ context.Context) error {
+				for {
+					h.step(func() bool { return h.room.seats[0].peek().is(empty) && len(h.room.crowd.records) == 0 })
+					if h.room.seatsAreEmpty() {
+						h.room.shut(h.room.base)
+						return nil
+					}
+				}
+			}
+		},
+		"whoever leaves looks whether the gate closes before the seat is given back": func(h *house) {
+			h.leave = func(h *house, p Pass) {
+				closing := h.room.isClosing()
+				h.room.seats[p.token.number()].swap(h.room.pause, p.token, empty)
+				if closing {
+					h.room.settle()
+				}
+			}
+		},
+		"a newcomer that is refused tells nobody that the seat is free": func(h *house) {
+			h.enter = func(h *house) (Pass, bool) {
+				s := &h.room.seats[0]
+				if seen := s.load(h.room.pause); seen.is(empty) && s.swap(h.room.pause, seen, busy) && h.room.isClosing() {
+					s.store(h.room.pause, seen)
+					return Pass{}, false
+				} else if s.peek().is(busy) {
+					s.store(h.room.pause, (seen + onePass).with(taken))
+					return h.pass((seen + onePass).with(taken), true)
+				}
+				return h.pass(h.room.admit(0, "visitor", nil))
+			}
+		},
+		"a pass that was left throws out who came after": func(h *house) {
+			h.leave = func(h *house, p Pass) {
+				s := &h.room.seats[0]
+				s.store(h.room.pause, s.load(h.room.pause).with(empty))
+				if h.room.isClosing() {
+					h.room.settle()
+				}
+			}
+		},
+		"whoever leaves while it is listed is said to have left twice": func(h *house) {
+			h.leave = func(h *house, p Pass) {
+				switch {
+				case p.token.number() == inCrowd:
+					p.Leave()
+				case !h.room.seats[p.token.number()].swap(h.room.pause, p.token, empty):
+					h.gate.misuse(LeftTwice, p.holder)
+				case h.room.isClosing():
+					h.room.settle()
+				}
+			}
+		},
+		"a close forgets the crowd": func(h *house) {
+			h.close = func(h *house, _ context.Context) error {
+				h.room.shut(h.room.base)
+				h.step(func() bool { return h.room.seats[0].peek().is(empty) })
+				return nil
+			}
+		},
+		"a close that gives up opens the gate again": func(h *house) {
+			h.close = func(h *house, ctx context.Context) error {
+				err := h.gate.Close(ctx)
+				if err != nil {
+					h.step(nil)
+					h.room.closing.Store(false)
+				}
+				return err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { findBug(t, change) })
+		})
 	}
-	if got := names(v.gate.Holders()); !slices.Equal(got, want) {
-		t.Fatalf("holders %v, want %v", got, want)
+}
+
+func findBug(t *testing.T, change func(*house)) {
+	for _, c := range cases {
+		orders, err := explore.Orders(2, func(o *explore.Order) func() error { return c.build(o, change).judge })
+		if err != nil {
+			t.Logf("%s, order %d: %v", c.name, orders, err)
+			return
+		}
 	}
-	s := v.gate.Stats()
-	if s.Inside != len(v.inside) || s.Misused != v.misused || s.Closed != (v.closing && len(v.inside) == 0) {
-		t.Fatalf("stats %+v of %d inside, %d misuses, closing=%v", s, len(v.inside), v.misused, v.closing)
+	t.Fatal("not found")
+}
+
+// takeUnchecked is an entry that does not look whether the gate closes.
+func (h *house) takeUnchecked() (Pass, bool) {
+	s := &h.room.seats[0]
+	seen := s.load(h.room.pause)
+	if !seen.is(empty) || !s.swap(h.room.pause, seen, busy) {
+		return h.pass(h.room.admit(0, "visitor", nil))
 	}
+	s.store(h.room.pause, (seen + onePass).with(taken))
+	return h.pass((seen + onePass).with(taken), true)
 }

@@ -70,6 +70,7 @@ type Keeper struct {
 	unlock func() error    // lets go of the data directory, once
 	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
+	gates  *gate.Hooks // of all gates
 
 	// running counts managers and operations; Shutdown waits for them. What begins
 	// while a node runs is added with mu held, after a look at stopping.
@@ -115,6 +116,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 		operations: map[timeline.ID]*operation{}, changing: map[timeline.TenantID]timeline.Operation{},
 	}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	k.gates = &gate.Hooks{Trace: cfg.Events.Trace, Events: cfg.Events.Gate, Clock: gate.NewClock()}
 	return k
 }
 
@@ -344,7 +346,7 @@ func (k *Keeper) membersOf(t *tenant) []*Member {
 func (k *Keeper) timelineConfig(id timeline.ID) timeline.Config {
 	return timeline.Config{
 		Dir: timeline.Dir(k.cfg.DataDir, id), FS: k.cfg.FS, NodeID: k.cfg.NodeID,
-		Gate: gate.Config{Kind: "timeline", Name: id.String(), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace},
+		Gate: gate.Config{Kind: "timeline", Name: id.String(), Hooks: k.gates},
 		WAL:  k.cfg.Events.wal(id), DecideSeal: k.sealDecider(id),
 	}
 }

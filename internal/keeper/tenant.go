@@ -83,7 +83,7 @@ func (k *Keeper) writeMode(id timeline.TenantID, r modeRecord) error {
 
 // newTenant begins a life. Nothing is opened yet.
 func (k *Keeper) newTenant(id timeline.TenantID, r modeRecord) *tenant {
-	cfg := gate.Config{Kind: "tenant", Name: string(id), Events: k.cfg.Events.Gate, Trace: k.cfg.Events.Trace}
+	cfg := gate.Config{Kind: "tenant", Name: string(id), Hooks: k.gates}
 	return &tenant{Tenant: timeline.NewTenant(k.ctx, id, cfg), modeRecord: r, members: map[string]*Member{}}
 }
 

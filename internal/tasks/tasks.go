@@ -54,8 +54,9 @@ var ErrRunning = errors.New("task runs already")
 
 // Group is the tasks of one owner. Make one with [New].
 type Group struct {
-	gate *gate.Gate
-	cfg  Config
+	gate  *gate.Gate
+	cfg   Config
+	start func(func()) // starts a goroutine; another in the model test
 
 	mu      sync.Mutex       // never held over a callback or a wait
 	records map[Name]*record // guarded by mu; of every task that was ever started
@@ -63,7 +64,7 @@ type Group struct {
 
 // New makes a group whose tasks hold passes of g. It starts nothing.
 func New(g *gate.Gate, cfg Config) *Group {
-	return &Group{gate: g, cfg: cfg, records: make(map[Name]*record)}
+	return &Group{gate: g, cfg: cfg, start: func(run func()) { go run() }, records: make(map[Name]*record)}
 }
 
 // run is one run of a task.
@@ -96,7 +97,7 @@ func (g *Group) Go(ctx context.Context, t Task) error {
 	}
 	taskCtx = g.cfg.Events.started(taskCtx, Start{Name: t.Name, Generation: t.Generation, Attempt: r.attempt})
 	taskCtx = context.WithValue(gate.WithPass(taskCtx, pass), runKey{}, r)
-	go g.run(taskCtx, r)
+	g.start(func() { g.run(taskCtx, r) })
 	return nil
 }
 
