@@ -115,6 +115,9 @@ func TestLowerPositionsOfALaterMessageAreNotBelieved(t *testing.T) {
 	low.RecordEnd, low.Commit, low.Backup = 0x5000000, at(1, 0x5000000), at(2, 0x2000000)
 	hand(t, b, encode(1, high))
 	hand(t, b, encode(2, low))
+	lower := high // the same TLI
+	lower.Flush.LSN, lower.RecordEnd = 0x3000000, 0x3000000
+	hand(t, b, encode(3, lower))
 	if p := wordOfA(t, b); p.Flush != high.Flush || p.RecordEnd != high.RecordEnd || p.Commit != high.Commit || p.Backup != high.Backup {
 		t.Errorf("%+v, want %+v", p.Status, high)
 	}
