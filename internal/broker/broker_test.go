@@ -45,9 +45,10 @@ func TestNodesHearOfEachOther(t *testing.T) {
 	if s := a.Stats(); !s.Connected || s.Err != nil || s.Sent[KindStatus] == 0 || s.Received[KindGreeting] == 0 {
 		t.Errorf("%+v", s)
 	}
-	if nodes := a.Nodes(); len(nodes) != 1 || nodes[0].ID != "b" || nodes[0].Silent || time.Since(nodes[0].Heard) > patience {
-		t.Errorf("%+v", nodes)
-	}
+	eventually(t, "a hears b", func() bool {
+		nodes := a.Nodes()
+		return len(nodes) == 1 && nodes[0].ID == "b" && !nodes[0].Silent && time.Since(nodes[0].Heard) < patience
+	})
 	for _, r := range Reasons() {
 		if n := a.rejected(r) + b.rejected(r); n > 0 {
 			t.Errorf("%d messages were rejected: %s", n, r)
@@ -96,6 +97,7 @@ func TestEdgesAreToldAtOnce(t *testing.T) {
 }
 
 func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := startExternal(t, server.Options{})
 	a, b := pair(t, e)
 	c := start(t, Config{Node: "c", URL: e.url()}, newFake(active(numbered(2), 0x2000000)))
@@ -110,8 +112,8 @@ func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a has told b again and again", func() bool { return toB.Load() >= 35 })
-	// Only rounds of all timelines go to c: when they met, and at each 30th interval.
-	if n := toC.Load(); n > 3 {
+	// Only rounds of all timelines go to c: when they met, at each 30th interval, and when one was silent for a moment.
+	if n := toC.Load(); n > 7 {
 		t.Errorf("c was told %d times, b %d times", n, toB.Load())
 	}
 	if len(c.Peers(nil, one)) != 0 {
@@ -121,6 +123,7 @@ func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 }
 
 func TestManyTimelinesGoIntoFewMessages(t *testing.T) {
+	t.Parallel() // it mostly waits
 	e := startExternal(t, server.Options{})
 	const n = 5000
 	fakes := [2]*fake{newFake(), newFake()}
@@ -372,6 +375,7 @@ func TestEmbeddedServersFormACluster(t *testing.T) {
 }
 
 func TestStrangersAreNoRoutes(t *testing.T) {
+	t.Parallel() // it mostly waits
 	ours, theirs := newAuthority(t), newAuthority(t)
 	a := start(t, Config{Node: "a", ClusterListen: "127.0.0.1:0", TLS: ours.issue(t, "a")}, newFake(active(one, 0x2000000)))
 	eventually(t, "a listens", func() bool { return a.ClusterAddr() != "" })
