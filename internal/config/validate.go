@@ -101,6 +101,27 @@ func (b Broker) validate(v checker) {
 	if (b.TLS.Cert == "") != (b.TLS.Key == "") {
 		v.fail("broker.tls", "needs cert and key together")
 	}
+	b.validateKind(v)
+}
+
+// validateKind refuses keys that only the other kind of broker heeds: whoever sets them expects something.
+func (b Broker) validateKind(v checker) {
+	external := b.URL != "embedded"
+	if external && b.ClusterListen != "" {
+		v.fail("broker.cluster_listen", "is for the embedded broker only; broker.url names another server")
+	}
+	if external && len(b.Routes) > 0 {
+		v.fail("broker.routes", "are for the embedded broker only; broker.url names another server")
+	}
+	if !external && b.CredentialsFile != "" {
+		v.fail("broker.credentials_file", "is for an external broker, and broker.url names none; routes may have a user and a password")
+	}
+	if !external && b.ClusterListen == "" && len(b.Routes) > 0 {
+		v.fail("broker.routes", "need broker.cluster_listen: the servers of all nodes connect to each other")
+	}
+	if !external && b.ClusterListen != "" && b.TLS != (TLS{}) && (b.TLS.CA == "" || b.TLS.Cert == "") {
+		v.fail("broker.tls", "needs ca, cert and key for the embedded broker: each node checks the others' certificates")
+	}
 }
 
 func (t Telemetry) validate(v checker) {
