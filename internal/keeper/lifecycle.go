@@ -345,6 +345,7 @@ func (k *Keeper) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) 
 			return timeline.SealResult{}, err
 		}
 	}
+	defer m.BeginOperation(opSeal, "decide")()
 	return m.Seal(ctx, acceptDataLoss)
 }
 

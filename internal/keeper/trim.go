@@ -48,6 +48,7 @@ func (k *Keeper) Trim(ctx context.Context, id timeline.ID, before string) (Trimm
 	if err != nil {
 		return Trimmed{}, err
 	}
+	defer m.BeginOperation(opTrim, "objects")()
 	res := Trimmed{Before: m.Control().SegmentSize.Start(n)}
 	if res.Segments, res.Bytes, err = t.Trim(ctx, n); err != nil {
 		return Trimmed{}, fmt.Errorf("%d segments were removed: %w", res.Segments, err)
