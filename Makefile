@@ -17,6 +17,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 CYCLES ?= 60
+ROUNDS ?= 200
 SEGSIZE ?= 16
 FUZZTIME ?= 10s
 PKG ?= ./...
@@ -54,6 +55,11 @@ test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18"
 durability: ## kills, promotions and restores under load (CYCLES=600 SEGSIZE=1)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/durability -count=1 -v -timeout 0 -run 'TestDurability$$' -cycles $(CYCLES) -segsize $(SEGSIZE)
+
+.PHONY: recreate
+recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
+	@scripts/deps.sh go gcc postgresql
+	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestNothingOfAnOldLifeIsSeenInANewOne$$' -recreations $(ROUNDS)
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

@@ -48,7 +48,7 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	r.field("Timeline", s.Tenant+"/"+s.Timeline)
 	r.field("State", withReason(s.State, s.Reason))
 	r.field("Source", s.Source.Conninfo)
-	r.field("Connection", withReason(strings.TrimSpace(s.Source.State+" for "+since(s.Source.Since)), s.Source.Error))
+	r.field("Connection", withReason(sourceText(s.Source), s.Source.Error))
 	r.field("Behind", lag(s))
 	r.field("Synchronous", withReason(yesNo(s.Quorum.Synchronous), quorumText(s.Quorum)))
 	r.field("TLI", s.TLI)
@@ -111,6 +111,14 @@ func partialText(b timeline.BackupStatus) string {
 // standbyNamesLine is quoted twice: as a name in the list, and as a string in the file.
 func standbyNamesLine(nodeID string) string {
 	return "synchronous_standby_names = '" + strings.ReplaceAll(pg.QuoteSyncName(nodeID), "'", "''") + "'"
+}
+
+// sourceText says what the source is, and since when, if that is known.
+func sourceText(s timeline.SourceStatus) string {
+	if s.Since.IsZero() {
+		return s.State
+	}
+	return s.State + " for " + since(s.Since)
 }
 
 func quorumText(q timeline.QuorumStatus) string {

@@ -398,6 +398,7 @@ func (k *Keeper) Drain(ctx context.Context) error {
 			continue
 		}
 		all.Go(func() {
+			defer m.BeginOperation(opDrain, "upload")()
 			m.SetDraining(true)
 			if err := m.manager.WaitDrained(ctx); err != nil && !errors.Is(err, gate.ErrClosed) {
 				errs[i] = fmt.Errorf("timeline %s is not drained: object storage has it up to %s, and %s is held here: %w",

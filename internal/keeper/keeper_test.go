@@ -309,6 +309,7 @@ func TestNothingBeginsAfterTheShutdown(t *testing.T) {
 			_, err := k.OpenWAL(t.Context(), main1, WALRequest{File: "00000002.history"})
 			return err
 		},
+		"a mode":  func() error { return k.SetMode(t.Context(), "acme", timeline.ModeDetached, false) },
 		"a check": func() error { _, err := k.Check(t.Context(), main1); return err },
 	} {
 		if err := try(); !errors.Is(err, timeline.ErrShuttingDown) {

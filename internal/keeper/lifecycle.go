@@ -344,6 +344,7 @@ func (m *Member) seal(ctx context.Context, acceptDataLoss bool) (timeline.SealRe
 			return timeline.SealResult{}, err
 		}
 	}
+	defer m.BeginOperation(opSeal, "decide")()
 	return m.Seal(ctx, acceptDataLoss)
 }
 

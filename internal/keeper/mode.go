@@ -123,10 +123,13 @@ func (k *Keeper) setMode(ctx context.Context, id timeline.TenantID, to timeline.
 	switch {
 	case c.tenant.unreadable != nil && to == timeline.ModeDetached:
 		return c.end(ctx)
-	case c.tenant.Mode == to:
-		return nil
+	case c.tenant.Mode != to:
+		return c.run(ctx, modeChanges[c.tenant.Mode][to])
+	case to != timeline.ModeDetached && k.depot != nil && len(k.membersOf(c.tenant)) == 0:
+		// It has no timeline: it was just created, or a crash cut its first attach off.
+		return c.run(ctx, modeChanges[timeline.ModeDetached][to])
 	}
-	return c.run(ctx, modeChanges[c.tenant.Mode][to])
+	return nil
 }
 
 // finishChange takes the steps that a crash or an error has cut off.
@@ -144,8 +147,14 @@ func (k *Keeper) resumeChanges() {
 		if t.Next == "" || t.unreadable != nil {
 			continue
 		}
-		// Nothing else runs on it yet; how it ends, run tells.
-		_, _, _ = k.begin(k.ctx, tenantKey(t.ID()), opOfMode(t.Next), func(ctx context.Context) error { return k.finishChange(ctx, t) })
+		k.running.Go(func() { // a deletion in it may come first; how it ends, run tells
+			_ = k.do(k.ctx, tenantKey(t.ID()), opOfMode(t.Next), func(ctx context.Context) error {
+				if k.tenant(t.ID()) != t {
+					return nil // somebody was faster
+				}
+				return k.finishChange(ctx, t)
+			})
+		})
 	}
 }
 
@@ -160,7 +169,7 @@ func (c *change) run(ctx context.Context, steps []step) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && !errors.Is(err, ErrWaitedFor) {
 		c.k.cfg.Log.LogAttrs(ctx, slog.LevelError, "change of a tenant's mode did not end",
 			slog.String("tenant", string(c.id)), slog.String("mode", string(c.to)), slog.Bool("goes_on_when_asked_again", c.marked), slog.Any("error", err))
 	}
@@ -332,6 +341,11 @@ func (m *Member) waitedFor(ctx context.Context) error {
 	if state, _ := m.State(); source == "" || state != timeline.StateRunning {
 		return nil
 	}
+	pass, err := m.Enter(ctx, holderRequest)
+	if err != nil {
+		return err
+	}
+	defer pass.Leave()
 	asked, cancel := context.WithTimeout(ctx, askSourceWithin)
 	defer cancel()
 	q := m.Quorum()

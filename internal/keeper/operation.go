@@ -16,6 +16,11 @@ const (
 	opAttach    = "attach"
 	opSecondary = "secondary"
 	opDetach    = "detach"
+
+	// These exclude nothing.
+	opSeal  = "seal"
+	opTrim  = "trim"
+	opDrain = "drain"
 )
 
 // operation is work on one timeline, or on a tenant, that must not run beside

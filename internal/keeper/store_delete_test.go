@@ -1,11 +1,14 @@
 package keeper
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -83,6 +86,45 @@ func TestDeletionOfObjectsGoesOnAfterACrash(t *testing.T) {
 	if left := filesBelow(t, filepath.Join(dir, "acme", "main", life)); len(left) != 1 {
 		t.Errorf("left in object storage: %q", left)
 	}
+}
+
+// wantTombstonesOnly: of each life that began, its identity and its tombstone are there.
+func wantTombstonesOnly(t *testing.T, dir string) {
+	t.Helper()
+	for _, f := range filesBelow(t, filepath.Join(dir, "acme", "main")) {
+		if life, key := filepath.Split(f); life != "" && key != "deleted" {
+			t.Errorf("left in object storage: %s", f)
+		}
+	}
+}
+
+// TestDeletionThatWaitsForObjectStorageHoldsUpNoShutdown (D3): it says what it waits for, and the next start goes on.
+func TestDeletionThatWaitsForObjectStorageHoldsUpNoShutdown(t *testing.T) {
+	dir := objects(t)
+	h := newHome(t)
+	var log bytes.Buffer
+	k := h.start(t, with(dir), func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	m := create(t, k, main1)
+	w := source(start + mib + 1000)
+	receive(t, m, w, w.End())
+	backedUp(t, m, start+mib, w.End())
+	must(t, os.Rename(dir, dir+".away"))
+	deleted := make(chan error, 1)
+	go func() { deleted <- k.DeleteTimeline(t.Context(), main1, false) }()
+	waitUntil(t, 20*time.Second, "it waits for object storage", func() bool { return m.Operation().Step == "objects" })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	must(t, k.Shutdown(ctx))
+	if err := <-deleted; err == nil {
+		t.Error("deleted, and nobody knows what object storage has")
+	}
+	if !strings.Contains(log.String(), "objects of a deleted timeline could not be removed yet") {
+		t.Errorf("logged: %s", &log)
+	}
+	must(t, os.Rename(dir+".away", dir))
+	k = h.start(t, with(dir))
+	waitUntil(t, 20*time.Second, "deleted", func() bool { _, err := k.Member(main1); return err != nil })
+	wantTombstonesOnly(t, dir)
 }
 
 func filesBelow(t *testing.T, dir string) []string {

@@ -52,6 +52,7 @@ func (m *Member) trim(ctx context.Context, before string) (Trimmed, error) {
 	if err != nil {
 		return Trimmed{}, err
 	}
+	defer m.BeginOperation(opTrim, "objects")()
 	res := Trimmed{Before: m.Control().SegmentSize.Start(n)}
 	if res.Segments, res.Bytes, err = t.Trim(ctx, n); err != nil {
 		return Trimmed{}, fmt.Errorf("%d segments were removed: %w", res.Segments, err)

@@ -109,3 +109,21 @@ func TestOnlyWhatObjectStorageHasIsDropped(t *testing.T) {
 		t.Errorf("durable is %+v", c)
 	}
 }
+
+// TestOperationOfAnotherIsNotTaken for one's own: neither when it is told of, nor when one's own ends.
+func TestOperationOfAnotherIsNotTaken(t *testing.T) {
+	tl := create(t, crashfs.New())
+	end := tl.BeginOperation("seal", "decide")
+	if op := tl.Operation(); op.Name != "seal" || op.Step != "decide" || op.Since.IsZero() {
+		t.Errorf("it is %+v", op)
+	}
+	tl.BeginOperation("trim", "objects")()
+	if op := tl.Operation(); op.Name != "seal" {
+		t.Errorf("it is %+v", op)
+	}
+	tl.SetOperation("delete", "mark")
+	end()
+	if op := tl.Operation(); op.Name != "delete" {
+		t.Errorf("it is %+v", op)
+	}
+}

@@ -298,6 +298,25 @@ func (t *Timeline) SetOperation(name, step string) {
 	t.operation = Operation{Name: name, Step: step, Since: t.cfg.now()}
 }
 
+// BeginOperation tells of an operation that takes its time, unless another is under
+// way, and returns how it says that it has ended.
+func (t *Timeline) BeginOperation(name, step string) (end func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.operation.Name != "" {
+		return func() {}
+	}
+	mine := Operation{Name: name, Step: step, Since: t.cfg.now()}
+	t.operation = mine
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.operation == mine {
+			t.operation = Operation{}
+		}
+	}
+}
+
 // Operation returns the lifecycle operation under way; the zero value if none.
 func (t *Timeline) Operation() Operation {
 	t.mu.Lock()

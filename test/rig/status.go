@@ -28,10 +28,12 @@ type Status struct {
 
 	BackupLSN pg.LSN `json:"backup_lsn"`
 
-	Incarnation string  `json:"incarnation"`
-	Backup      *Backup `json:"backup"`
-	Tasks       []Task  `json:"tasks"`
-	Source      Source  `json:"source"`
+	Incarnation string `json:"incarnation"`
+	// SystemIdentifier is the cluster's, in decimal; empty until a source was seen.
+	SystemIdentifier string  `json:"system_identifier"`
+	Backup           *Backup `json:"backup"`
+	Tasks            []Task  `json:"tasks"`
+	Source           Source  `json:"source"`
 }
 
 // Backup is what is known of object storage; nil without one.
