@@ -17,9 +17,9 @@ import (
 // and counts it. Names are constants; see operationNames.
 func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) (_ context.Context, end func(error)) {
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
-	ctx, span := t.tracer.Start(ctx, kindOf(id)+"."+name, //nolint:spancheck // end ends it
+	ctx, span := t.tracer.Start(ctx, kindOf(id)+"."+name,
 		trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
-	return ctx, func(err error) { //nolint:spancheck // this ends it
+	return ctx, func(err error) {
 		outcome := operationOutcome(err)
 		t.counts.operations.WithLabelValues(operationLabel(id, name), outcome).Inc()
 		t.log.LogAttrs(ctx, slog.LevelInfo, "lifecycle operation ended", slog.String("operation", kindOf(id)+"."+name), slog.String("outcome", outcome))
@@ -80,11 +80,11 @@ func (t *Telemetry) OperationStep(id timeline.ID, name, step string) {
 	if steps == nil {
 		return // a tenant's, shown on its timeline
 	}
+	t.log.LogAttrs(steps.ctx, slog.LevelDebug, "lifecycle step", slog.String("operation", name), slog.String("step", step))
 	_, span := t.tracer.Start(steps.ctx, "lifecycle.step", trace.WithAttributes(always(), //nolint:spancheck // next ends it
 		attribute.String("operation", name), attribute.String("step", step)), trace.WithAttributes(idAttributes(id)...))
 	steps.next(span)
-	t.log.LogAttrs(steps.ctx, slog.LevelDebug, "lifecycle step", slog.String("operation", name), slog.String("step", step)) //nolint:spancheck // see above
-}
+} //nolint:spancheck // see above
 
 // operationSteps is an operation under way with its present step.
 type operationSteps struct {

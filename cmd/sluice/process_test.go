@@ -70,9 +70,8 @@ func startNode(t *testing.T, dir, more string, env ...string) *running {
 	go func() { r.done <- r.cmd.Wait() }()
 	t.Cleanup(func() {
 		_ = r.cmd.Process.Kill() // it has ended, if all is well
-		<-r.done
-		if t.Failed() {
-			t.Log(r.log.String())
+		if err := <-r.done; t.Failed() {
+			t.Logf("the node ended with %v:\n%s", err, r.log.String())
 		}
 	})
 	r.await("ready", func() bool { status, _ := r.get("/readyz"); return status == http.StatusOK })
@@ -355,7 +354,7 @@ func TestNodeStopsPromptlyAndLeavesNoGoroutine(t *testing.T) {
 	for _, start := range []string{"", "GET /v1/", "PUT " + acmeMain + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"} {
 		conn, err := net.Dial("tcp", cfg.Listen.HTTP)
 		must(t, err)
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		_, err = io.WriteString(conn, start)
 		must(t, err)
 	}

@@ -325,8 +325,11 @@ func TestTenantDeletionOutlivesWhoAsked(t *testing.T) {
 		if info, err := k.Tenant("acme"); err != nil || !info.Stopping {
 			t.Errorf("got %+v, %v", info, err)
 		}
+		second := make(chan error, 1)
+		go func() { second <- k.DeleteTenant(t.Context(), "acme", false) }()
+		synctest.Wait() // it joins before the first can end
 		pass.Leave()
-		must(t, k.DeleteTenant(t.Context(), "acme", false))
+		must(t, <-second)
 		stop(t, k)
 	})
 }

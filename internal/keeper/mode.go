@@ -299,12 +299,12 @@ func (c *change) find(ctx context.Context) error {
 		return nil
 	}
 	err := c.k.findTimelines(ctx, c.tenant)
-	if err != nil && ctx.Err() == nil && len(c.k.membersOf(c.tenant)) > 0 {
-		c.k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "object storage does not tell which other timelines the tenant has",
-			slog.String("tenant", string(c.id)), slog.Any("error", err))
-		return nil
+	if err == nil || ctx.Err() != nil || len(c.k.membersOf(c.tenant)) == 0 {
+		return err
 	}
-	return err
+	c.k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "object storage does not tell which other timelines the tenant has",
+		slog.String("tenant", string(c.id)), slog.Any("error", err))
+	return nil
 }
 
 // askSourceWithin bounds how long a source is asked whether it waits for this node.

@@ -26,7 +26,7 @@ func fullControl() Control {
 		Tenant: "acme", Timeline: "main", Incarnation: "0197c0de-0000-7000-8000-000000000001", CreatedAt: at,
 		Source: "host=127.0.0.1 password='it''s'", FileSource: "host=a",
 		SystemID: 1<<64 - 1, SegmentSize: 1 << 20,
-		Start: pg.Position{TLI: 1, LSN: 1 << 20}, JoinLSN: 1<<20 + 8,
+		Start: pg.Position{TLI: 1, LSN: 1 << 20}, JoinLSN: 1<<20 + 8, JoinTLI: 1, Away: true,
 		Flush: pg.Position{TLI: 3, LSN: 1<<40 + 1}, RecordEnd: 1 << 40, Clean: true,
 		Seals: []Seal{
 			{TLI: 1, End: 1<<30 + 8, At: at, TailServed: true},

@@ -81,11 +81,18 @@ func (r *recreation) busyCluster() cluster {
 		for ctx.Err() == nil {
 			_ = s.Exec(ctx, "INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 500) AS n")
 			_ = s.Exec(ctx, "TRUNCATE t")
-			time.Sleep(10 * time.Millisecond) // what it does to the machine is not the test
+			r.pause(10 * time.Millisecond) // what it does to the machine is not the test
 		}
 	}()
 	r.t.Cleanup(func() { stop(); <-done }) // before the server ends
 	return cluster{s, id}
+}
+
+func (r *recreation) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
+	}
 }
 
 // live is one life: made, streamed into, read from, deleted at any moment.
@@ -101,7 +108,7 @@ func (r *recreation) live(c cluster) {
 	if r.ended[s.Incarnation] {
 		r.t.Fatalf("incarnation %s lives again", s.Incarnation)
 	}
-	time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
+	r.pause(time.Duration(rand.IntN(150)) * time.Millisecond)
 	r.checkDisk(c)
 	r.checkMetrics(s.Incarnation)
 	ended := make(chan struct{})
@@ -133,7 +140,7 @@ func (r *recreation) slowReader(s rig.Status, ended <-chan struct{}) (cut <-chan
 	go func() {
 		begin := sync.OnceFunc(func() { close(begun) })
 		defer begin()
-		resp, err := narrow.Get(r.node.URL() + "/v1/tenants/acme/timelines/main/wal/" + name) //nolint:noctx // it ends with the timeline
+		resp, err := narrow.Get(r.node.URL() + "/v1/tenants/acme/timelines/main/wal/" + name)
 		if err != nil {
 			told <- false
 			return
