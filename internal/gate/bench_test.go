@@ -84,7 +84,7 @@ func visits(b *testing.B, hooks *Hooks) func() {
 }
 
 func BenchmarkRefused(b *testing.B) {
-	g := New(Config{})
+	g := New(Config{Hooks: &Hooks{Clock: NewClock()}})
 	if err := g.Close(b.Context()); err != nil {
 		b.Fatal(err)
 	}

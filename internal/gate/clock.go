@@ -15,7 +15,7 @@ const tick = 10 * time.Millisecond
 // still and costs nothing. Many gates share one. Make one with [NewClock].
 type Clock struct {
 	base  time.Time
-	timer *time.Timer // runs while now is not 0
+	timer *time.Timer // runs while now is not 0; nil: the clock tells the exact time
 	// now is how long ago base was at the last tick, in nanoseconds, and odd once
 	// somebody has asked for it; 0: the clock stands still.
 	now atomic.Int64
@@ -23,38 +23,29 @@ type Clock struct {
 
 const asked = 1
 
-// exactClock stands for none.
-var exactClock = new(Clock)
-
 // NewClock makes a clock that stands still.
 func NewClock() *Clock {
-	c := &Clock{base: time.Now()}
+	c := exactClock()
 	c.timer = time.AfterFunc(math.MaxInt64, c.tick)
 	c.timer.Stop()
 	return c
 }
 
-// start is the time that since counts from.
-func (c *Clock) start() time.Time {
-	if c == exactClock {
-		return time.Now()
-	}
-	return c.base
-}
+// exactClock makes a clock for a gate without.
+func exactClock() *Clock { return &Clock{base: time.Now()} }
 
-// since is how long ago base was, which start has returned.
-func (c *Clock) since(base time.Time) time.Duration {
-	now := time.Duration(c.now.Load())
-	if now&asked == 0 {
-		now = c.ask(base)
+// since is how long ago base was.
+func (c *Clock) since() time.Duration {
+	if now := c.now.Load(); now&asked != 0 {
+		return time.Duration(now)
 	}
-	return now
+	return c.ask()
 }
 
 // ask is since for the first who asks after a tick.
-func (c *Clock) ask(base time.Time) time.Duration {
-	if c == exactClock {
-		return time.Since(base)
+func (c *Clock) ask() time.Duration {
+	if c.timer == nil {
+		return time.Since(c.base)
 	}
 	now := c.now.Load()
 	if now == 0 {

@@ -106,7 +106,7 @@ func (g *Gate) left(stay record) {
 	r := g.room.Load()
 	g.hooks.Events.Left(Exit{
 		Kind: g.kind, Name: g.name, Holder: stay.holder,
-		Since: r.base.Add(stay.since), Held: r.clock.since(r.base) - stay.since, Trace: stay.trace,
+		Since: r.clock.base.Add(stay.since), Held: max(0, r.clock.since()-stay.since), Trace: stay.trace,
 	})
 }
 

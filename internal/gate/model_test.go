@@ -252,7 +252,7 @@ func TestModelFindsSeededBugs(t *testing.T) {
 				for {
 					h.step(func() bool { return h.room.seats[0].peek().is(empty) && len(h.room.crowd.records) == 0 })
 					if h.room.seatsAreEmpty() {
-						h.room.shut(h.room.base)
+						h.room.shut(h.room.clock.base)
 						return nil
 					}
 				}
@@ -303,7 +303,7 @@ func TestModelFindsSeededBugs(t *testing.T) {
 		},
 		"a close forgets the crowd": func(h *house) {
 			h.close = func(h *house, _ context.Context) error {
-				h.room.shut(h.room.base)
+				h.room.shut(h.room.clock.base)
 				h.step(func() bool { return h.room.seats[0].peek().is(empty) })
 				return nil
 			}

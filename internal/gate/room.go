@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,7 +9,6 @@ import (
 // room is where the holders of a gate are.
 type room struct {
 	clock   *Clock
-	base    time.Time // what the holders' times count from
 	seats   []seat
 	closing atomic.Bool // newcomers are refused; set under mu, once
 	pause   pause
@@ -28,11 +26,14 @@ type room struct {
 }
 
 func newRoom(hooks *Hooks, seats int) *room {
-	clock := cmp.Or(hooks.Clock, exactClock)
-	return &room{
-		clock: clock, base: clock.start(), seats: newSeats(seats), pause: hooks.pause,
+	r := &room{
+		clock: hooks.Clock, seats: newSeats(seats), pause: hooks.pause,
 		begun: make(chan struct{}), ended: make(chan struct{}),
 	}
+	if r.clock == nil {
+		r.clock = exactClock()
+	}
+	return r
 }
 
 func (r *room) isClosing() bool {
@@ -58,7 +59,7 @@ func (r *room) lock() {
 // admit gives a newcomer the first free seat, or a place in the crowd; false: the
 // gate closes. It begins to look at the seat first; no trace is nil.
 func (r *room) admit(first uint, h Holder, trace *Trace) (token, bool) {
-	now, seats := r.clock.since(r.base), r.seats
+	now, seats := r.clock.since(), r.seats
 	for i := range uint(len(seats)) {
 		s := &seats[(first+i)&uint(len(seats)-1)]
 		seen := s.peek()
@@ -153,6 +154,9 @@ func (r *room) holds(t token) bool {
 
 // settle ends the close if nobody is inside.
 func (r *room) settle() {
+	if r.isClosed() {
+		return // what comes now is refused, and may come often
+	}
 	r.lock()
 	defer r.mu.Unlock()
 	r.settleLocked()

@@ -38,7 +38,6 @@ const (
 	passesShift  = 8
 	inCrowd      = numberMask // the number of those who have no seat
 	onePass      = token(1) << passesShift
-	mostSeats    = inCrowd
 	seatsOfAGate = 8 // a power of two; a running timeline's manager and its tasks take up to six
 )
 
