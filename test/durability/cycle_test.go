@@ -129,6 +129,10 @@ const longRecord = 64 << 20
 // beginLongRecord has a long record written, and returns when the keeper has a
 // part of it.
 func (f *failover) beginLongRecord(ctx context.Context) error {
+	// judgeFork reads the record here, and the keeper reports its parts: the slot lets them go.
+	if err := f.old.Configure(ctx, map[string]string{"wal_keep_size": "1GB"}); err != nil {
+		return err
+	}
 	from := f.oldLoad.flushed.Load()
 	f.oldLoad.done.Go(func() {
 		// It is cut off, with the primary, and not in the ledger.
