@@ -377,7 +377,7 @@ func TestSystemdIsTold(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	must(t, err)
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	r := startNode(t, newDeadNode(t, "a", "").dir, "shutdown_timeout: 10s", "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=100000")
 	var said strings.Builder
 	hear := func(want string) {
