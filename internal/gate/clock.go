@@ -42,6 +42,9 @@ func (c *Clock) since() time.Duration {
 	return c.ask()
 }
 
+// at is the time that since has told.
+func (c *Clock) at(since time.Duration) time.Time { return c.base.Add(since &^ asked) }
+
 // ask is since for the first who asks after a tick.
 func (c *Clock) ask() time.Duration {
 	if c.timer == nil {

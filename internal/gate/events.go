@@ -106,7 +106,7 @@ func (g *Gate) left(stay record) {
 	r := g.room.Load()
 	g.hooks.Events.Left(Exit{
 		Kind: g.kind, Name: g.name, Holder: stay.holder,
-		Since: r.clock.base.Add(stay.since), Held: max(0, r.clock.since()-stay.since), Trace: stay.trace,
+		Since: r.clock.at(stay.since), Held: max(0, r.clock.since()-stay.since), Trace: stay.trace,
 	})
 }
 

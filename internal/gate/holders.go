@@ -30,7 +30,7 @@ func (r *room) holdersLocked() []HolderInfo {
 	slices.SortStableFunc(records, func(a, b record) int { return cmp.Compare(a.since, b.since) })
 	list := make([]HolderInfo, len(records))
 	for i, one := range records {
-		list[i] = HolderInfo{Name: one.holder, Since: r.clock.base.Add(one.since), Trace: one.trace}
+		list[i] = HolderInfo{Name: one.holder, Since: r.clock.at(one.since), Trace: one.trace}
 	}
 	return list
 }
@@ -68,7 +68,7 @@ func (g *Gate) Stats() Stats {
 	s.Inside = len(inside)
 	if s.Inside > 0 {
 		oldest := slices.MinFunc(inside, func(a, b record) int { return cmp.Compare(a.since, b.since) })
-		s.Oldest = r.clock.base.Add(oldest.since)
+		s.Oldest = r.clock.at(oldest.since)
 	}
 	return s
 }
