@@ -215,8 +215,13 @@ func (c *change) told() {
 
 // back leaves the tenant as it was, if there is a way back.
 func (c *change) back(ctx context.Context) error {
-	if c.marked || ctx.Err() != nil {
+	if c.marked {
 		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil // the node stops; its next start finds the tenant as it was
+	default:
 	}
 	c.k.mu.Lock()
 	ended := c.tenant.ending
