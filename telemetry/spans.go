@@ -21,6 +21,7 @@ var spans = []Span{
 	{"timeline.delete", nil, "", "A timeline was deleted."},
 	{"timeline.seal", nil, "", "A timeline was sealed."},
 	{"timeline.unseal", nil, "", "A seal was taken back."},
+	{"timeline.mode", nil, "", "A tenant went over to another mode."},
 	{"node.shutdown", []string{"cause"}, "", "A shutdown of the node, from the signal to the last export."},
 	{"shutdown.stage", []string{"stage", "limit"}, "", "One stage of it."},
 	{"shutdown.stage.wait", []string{"stage"}, "", "Each second while a stage is late."},
