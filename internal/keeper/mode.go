@@ -195,7 +195,6 @@ func (c *change) tell(step string) {
 	c.k.mu.Lock()
 	c.k.changing[c.id] = op
 	c.k.mu.Unlock()
-	c.k.cfg.Events.step(tenantKey(c.id), op.Name, op.Step)
 	c.show(op)
 }
 
@@ -216,8 +215,13 @@ func (c *change) told() {
 
 // back leaves the tenant as it was, if there is a way back.
 func (c *change) back(ctx context.Context) error {
-	if c.marked || ctx.Err() != nil {
-		return nil //nolint:nilerr // a node that stops: the next start finds it as it is
+	if c.marked {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil // the node stops; its next start finds the tenant as it was
+	default:
 	}
 	c.k.mu.Lock()
 	ended := c.tenant.ending
