@@ -13,7 +13,7 @@ type HolderInfo struct {
 	Trace
 }
 
-// Holders lists who is inside, the oldest first. It costs a copy of as many
+// Holders lists who is inside, the oldest first, by name where the clock cannot tell. It costs a copy of as many
 // records; it may be called at any time.
 func (g *Gate) Holders() []HolderInfo {
 	r := g.room.Load()
@@ -27,7 +27,9 @@ func (g *Gate) Holders() []HolderInfo {
 
 func (r *room) holdersLocked() []HolderInfo {
 	records := r.recordsLocked()
-	slices.SortStableFunc(records, func(a, b record) int { return cmp.Compare(a.since, b.since) })
+	slices.SortStableFunc(records, func(a, b record) int {
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.holder, b.holder))
+	})
 	list := make([]HolderInfo, len(records))
 	for i, one := range records {
 		list[i] = HolderInfo{Name: one.holder, Since: r.clock.at(one.since), Trace: one.trace}
