@@ -13,8 +13,8 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X mai
 # What the client of Google's storage would need to speak gRPC, which nobody asks it to do here: as much code as all of the rest, initialized at each
 # start, of which each file that is restored pays two.
 export GOFLAGS := $(strip $(GOFLAGS) -tags=disable_grpc_modules)
-# Three packages at once: each runs a PostgreSQL or several, and often waits for it. Those that take longest come first, so that none of them is left for the end.
-TEST := go test -race -shuffle=on -p 3 -timeout 30m
+# Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
+TEST := go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)

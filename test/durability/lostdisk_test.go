@@ -314,8 +314,27 @@ func (l *diskLoss) handBack(ctx context.Context) error {
 		return err
 	}
 	got, err := os.ReadFile(out)
-	if err == nil && !bytes.Equal(got, l.content) {
+	if err != nil {
+		return err
+	}
+	want, err := l.belowTheFork()
+	if err == nil && !bytes.Equal(got, want) {
 		err = fmt.Errorf("%s is not what the node had received", l.oldest)
 	}
 	return err
+}
+
+// belowTheFork is the segment as it is handed back: where the new TLI left in it, because its last record does not go on in what was
+// restored, there is nothing above that.
+func (l *diskLoss) belowTheFork() ([]byte, error) {
+	_, fork, err := newestFork(l.server.Dir())
+	if err != nil {
+		return nil, err
+	}
+	size := l.stats.segment
+	_, n, err := pg.ParseSegmentName(l.oldest, size)
+	if err == nil && size.SegNo(fork) == n {
+		clear(l.content[size.Offset(fork):])
+	}
+	return l.content, err
 }
