@@ -79,9 +79,15 @@ bench: ## beside pg_receivewal, in one run; then Go's benchmarks
 	go test ./test/bench -count=1 -v -timeout 0 -compare all
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 
+.PHONY: deploy-check
+deploy-check: build ## deploy/ against the parsers that will read it
+	@scripts/deps.sh 'prometheus?' 'alertmanager?' 'systemd-analyze?'
+	cd deploy/validate && go test -count=1 ./...
+
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, pinned
 	$(LINT) run
+	cd deploy/validate && $(abspath $(LINT)) run
 
 $(LINT):
 	@scripts/deps.sh go
@@ -98,4 +104,4 @@ fresh: ## fails if something generated, or go.mod, is stale
 	@scripts/fresh.sh
 
 .PHONY: check
-check: lint fresh test demo ## all that CI checks
+check: lint fresh test deploy-check demo ## all that CI checks
