@@ -60,6 +60,12 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	if s.Backup != nil {
 		backupFields(r, s, *s.Backup)
 	}
+	if o := s.Offloader; o != nil && len(s.Peers) > 0 {
+		r.field("Backed up by", fmt.Sprintf("node %s for %s (%s)", o.Node, since(o.Since), o.Reason))
+	}
+	for _, p := range s.Peers {
+		r.field("Node "+p.Node, peerText(p))
+	}
 	for _, d := range s.Diverged {
 		r.field("Diverged", fmt.Sprintf("TLI %d from %s to %s, kept in %s", d.TLI, d.From, d.To, d.Path))
 	}
@@ -86,8 +92,26 @@ func backupFields(r *rows, s timeline.Status, b timeline.BackupStatus) {
 	r.field("Object storage", withReason(store, b.Error))
 	r.field("Backed up to", s.BackupLSN)
 	r.field("Not backed up", bytesOrUnknown(b.LagBytes)+queueText(b.QueueSegments))
+	if b.HeldBack != "" {
+		r.field("Held back", b.HeldBack)
+	}
 	r.field("Open segment", partialText(b))
 	r.field("Removable below", s.HorizonLSN)
+}
+
+// peerText says how far another node is, as it said itself.
+func peerText(p timeline.PeerStatus) string {
+	text := fmt.Sprintf("durable up to %s of TLI %d", p.FlushLSN, p.TLI)
+	if !p.SourceConnected {
+		text += ", not connected to the source"
+	}
+	if !p.Qualified {
+		text += ", still joining"
+	}
+	if p.Silent {
+		text += ", silent for " + since(p.Seen)
+	}
+	return text
 }
 
 func queueText(segments *int64) string {
