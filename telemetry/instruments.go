@@ -21,8 +21,8 @@ type instruments struct {
 	taskSpawns, taskEnds, taskRestarts *prometheus.CounterVec
 	taskDuration                       *prometheus.HistogramVec
 
-	gateEntries, gateCloses, gateMisuse *prometheus.CounterVec
-	gateCloseDuration                   *prometheus.HistogramVec
+	gateCloses, gateMisuse *prometheus.CounterVec
+	gateCloseDuration      *prometheus.HistogramVec
 
 	operations *prometheus.CounterVec
 
@@ -64,7 +64,6 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		taskRestarts: f.counter("task_restarts_total"),
 		taskDuration: f.histogram("task_duration_seconds", longBuckets),
 
-		gateEntries:       f.counter("gate_entries_total"),
 		gateCloses:        f.counter("gate_closes_total"),
 		gateMisuse:        f.counter("gate_misuse_total"),
 		gateCloseDuration: f.histogram("gate_close_duration_seconds", closeBuckets),

@@ -124,6 +124,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.FS = faultyFS(cfg)
 	k := &Keeper{
 		cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), tenants: map[timeline.TenantID]*tenant{},
 		operations: map[timeline.ID]*operation{}, changing: map[timeline.TenantID]timeline.Operation{},

@@ -67,7 +67,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}
-	m.manager = manager.New(tl, manager.Bodies{
+	m.manager = manager.New(faulty(tl, manager.Bodies{
 		manager.Receive: m.receive, manager.Settings: m.settings, manager.Remove: m.remove,
 		manager.Backup: m.backup, manager.BackupPartial: m.backupPartial, manager.Follow: m.follow,
 	}, manager.Config{
@@ -75,7 +75,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
 		Heard: m.heard, Membership: m.membership, Tell: m.tell,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
-	})
+	}))
 	k.mu.Lock()
 	if t.ending || k.stopping {
 		k.mu.Unlock()
