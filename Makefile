@@ -45,7 +45,7 @@ demo: build ## kills a primary under load, and counts what its replacement has
 
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
-	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?'
+	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?' 'prometheus?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
 	$(TEST) $(if $(filter ./...,$(PKG)),./test/e2e ./test/durability ./cmd/sluice) $(PKG)
 

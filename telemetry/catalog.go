@@ -54,11 +54,16 @@ type Span struct {
 type Catalogue struct {
 	Metrics []Metric
 	Spans   []Span
+	// Values has the values of each label whose list is closed, by the metric's name and the label's.
+	Values map[string]map[string][]string
 }
 
 // Catalog lists every metric and every span. The lists are the caller's.
 func Catalog() Catalogue {
-	c := Catalogue{Metrics: slices.Clone(metrics), Spans: slices.Clone(spans)}
+	c := Catalogue{Metrics: slices.Clone(metrics), Spans: slices.Clone(spans), Values: map[string]map[string][]string{}}
+	for name, of := range labelValues() {
+		c.Values[namespace+name] = of
+	}
 	for i := range c.Metrics {
 		c.Metrics[i].Name = namespace + c.Metrics[i].Name
 	}
