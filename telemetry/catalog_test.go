@@ -60,6 +60,9 @@ func everything(t *testing.T, tel *Telemetry) {
 
 	upload(k.Started(ctx, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), errors.New("the disk is gone"))
 
+	rounds(t, tel.BrokerEvents())
+	m.OffloaderChanged(turn, manager.OffloaderChange{To: "a", Why: manager.WhyNobodyHad})
+
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
 	g.Counts("timeline").Entered.Add(1)

@@ -37,6 +37,7 @@ type instruments struct {
 	storeOperation                         *prometheus.HistogramVec
 	restoreAnswers, errors, logRecords     *prometheus.CounterVec
 	httpDuration                           *prometheus.HistogramVec
+	brokerRound                            *prometheus.HistogramVec // without labels; no series without other nodes
 }
 
 // Buckets, chosen for what is measured. All histograms are native at once.
@@ -86,6 +87,7 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		storeOperation:  f.histogram("objectstore_operation_duration_seconds", storeBuckets),
 		restoreAnswers:  f.counter("restore_answers_total"),
 		httpDuration:    f.histogram("http_request_duration_seconds", httpBuckets),
+		brokerRound:     f.histogram("broker_round_duration_seconds", quickBuckets),
 
 		errors:     f.counter("telemetry_errors_total"),
 		logRecords: f.counter("log_records_total"),

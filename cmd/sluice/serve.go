@@ -166,10 +166,14 @@ func (p *process) storeConfig() keeper.StoreConfig {
 
 func (p *process) brokerConfig() broker.Config {
 	b := p.cfg.Broker
-	return broker.Config{
+	cfg := broker.Config{
 		URL: b.URL, ClusterListen: b.ClusterListen, Routes: b.Routes,
 		CredentialsFile: b.CredentialsFile, TLS: broker.TLS{CA: b.TLS.CA, Cert: b.TLS.Cert, Key: b.TLS.Key},
 	}
+	if cfg.Reaches() {
+		cfg.Events = p.tel.BrokerEvents()
+	}
+	return cfg
 }
 
 func (p *process) listen(ctx context.Context) error {

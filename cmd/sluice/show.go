@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -80,7 +81,7 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	r.field("Incarnation", s.Incarnation)
 	r.add("")
 	r.add("In the source's postgresql.conf, for commits that wait for this node:")
-	r.add(standbyNamesLine(nodeID))
+	r.add(standbyNamesLine(nodeID, s.Peers...))
 }
 
 // backupFields prints what object storage has of a timeline.
@@ -132,9 +133,20 @@ func partialText(b timeline.BackupStatus) string {
 	return fmt.Sprintf("backed up to %s of TLI %d, %s ago", p.End, p.TLI, since(p.At))
 }
 
-// standbyNamesLine is quoted twice: as a name in the list, and as a string in the file.
-func standbyNamesLine(nodeID string) string {
-	return "synchronous_standby_names = '" + strings.ReplaceAll(pg.QuoteSyncName(nodeID), "'", "''") + "'"
+// standbyNamesLine is quoted twice: as a name in the list, and as a string in the file. Of several nodes it wants the most.
+func standbyNamesLine(nodeID string, others ...timeline.PeerStatus) string {
+	names := []string{nodeID}
+	for _, p := range others {
+		names = append(names, p.Node)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = strings.ReplaceAll(pg.QuoteSyncName(name), "'", "''")
+	}
+	if len(names) == 1 {
+		return "synchronous_standby_names = '" + names[0] + "'"
+	}
+	return fmt.Sprintf("synchronous_standby_names = 'ANY %d (%s)'", len(names)/2+1, strings.Join(names, ", "))
 }
 
 // sourceText says what the source is, and since when, if that is known.

@@ -66,8 +66,8 @@ type NodeInfo struct {
 	Stage   string     `json:"stage"` // starting, running, or the stage of the shutdown
 	Started time.Time  `json:"started,omitzero"`
 	Peers   []PeerInfo `json:"peers"`
-	// Broker is how the other nodes are heard; null where there is none.
-	Broker *BrokerInfo `json:"broker"`
+	// Broker is how the other nodes are heard; absent where there is none.
+	Broker *BrokerInfo `json:"broker,omitempty"`
 }
 
 // BrokerInfo is the connection to the other nodes.

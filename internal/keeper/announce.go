@@ -43,7 +43,7 @@ func (l *link) changed() {
 // an embedded one that waits for nobody costs something, and has nobody to talk to.
 func (k *Keeper) newBroker() *broker.Broker {
 	cfg := k.cfg.Broker
-	if cfg.URL == "" || cfg.URL == broker.Embedded && cfg.ClusterListen == "" {
+	if !cfg.Reaches() {
 		return nil
 	}
 	cfg.Node, cfg.Log, cfg.SilentAfter = k.cfg.NodeID, k.cfg.Log, silentAfter

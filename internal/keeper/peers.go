@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -171,8 +173,7 @@ func (m *Member) heard() manager.Heard {
 		return h
 	}
 	h.CanUpload, h.Since = m.canUpload(), k.link.hearingSince()
-	q, _ := m.Control().QuorumAt(l.Position().TLI)
-	h.Nodes = 1 + len(k.others(m.Timeline, q))
+	h.Nodes = 1 + len(k.others(m.Timeline))
 	for _, p := range k.broker.Peers(nil, key) {
 		h.Peers = append(h.Peers, manager.Peer{
 			Candidate: manager.Candidate{
@@ -185,13 +186,13 @@ func (m *Member) heard() manager.Heard {
 	return h
 }
 
-// others names the other nodes that keep a timeline: those that were ever heard to,
-// and those of the configuration that commits wait for. While nothing is heard of
-// them, it is still known that they are there.
-func (k *Keeper) others(tl *timeline.Timeline, q timeline.Quorum) []string {
+// others names the other nodes that may keep a timeline: those that were ever heard
+// to, and those of the configuration. While nothing is heard of them, it is still
+// known that they are there.
+func (k *Keeper) others(tl *timeline.Timeline) []string {
 	names := tl.KnownNodes()
 	for _, id := range k.cfg.Peers {
-		if slices.Contains(q.Names, id) && !slices.Contains(names, id) {
+		if !slices.Contains(names, id) {
 			names = append(names, id)
 		}
 	}
@@ -202,8 +203,11 @@ func (k *Keeper) others(tl *timeline.Timeline, q timeline.Quorum) []string {
 // A node that commits do not wait for vouches for none.
 func (k *Keeper) commitBound(tl *timeline.Timeline, c *timeline.Control, tli pg.TLI) (bound pg.LSN, several bool) {
 	q, read := c.QuorumAt(tli)
-	vouch := k.others(tl, q)
-	if read && !q.Unbounded {
+	vouch := k.others(tl)
+	switch {
+	case read && q.Unbounded:
+		vouch = tl.KnownNodes() // of the others it is not known whether they keep it
+	case read:
 		vouch = slices.DeleteFunc(vouch, func(n string) bool { return !slices.Contains(q.Names, n) })
 	}
 	if len(vouch) == 0 {
@@ -241,4 +245,18 @@ func (m *Member) peerStatus() []timeline.PeerStatus {
 		})
 	}
 	return all
+}
+
+// sealedByOne says of a seal that needs other nodes' word what can be done without.
+func (m *Member) sealedByOne(err error) error {
+	unsealable := new(timeline.UnsealableError)
+	q, _ := m.Control().QuorumAt(m.Held().Position.TLI)
+	others := m.keeper.others(m.Timeline)
+	if !errors.As(err, &unsealable) || m.keeper.broker == nil || len(others) == 0 || !q.Unbounded && q.Required <= 1 {
+		return err
+	}
+	return &timeline.UnsealableError{TLI: unsealable.TLI, Err: fmt.Errorf(
+		"synchronous_standby_names was %q, so that commits may lie only on other nodes than this one (%s), and this version cannot seal over several nodes: "+
+			"stop the source for good, find the node whose flush_lsn is highest ('sluice timeline show' has all of them), and seal there with --accept-data-loss",
+		q.RequiredBy, strings.Join(others, ", "))}
 }
