@@ -140,7 +140,7 @@ func startNode(t *testing.T) (address string) {
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	c := telemetry.Catalog()
 	var turns []func() // what happens before each scrape
-	for _, m := range append(c.Metrics, comes()...) {
+	for _, m := range c.Metrics {
 		turns = append(turns, register(r, m, combinations(m, c.Values[m.Name])))
 	}
 	metrics := promhttp.HandlerFor(r, promhttp.HandlerOpts{EnableOpenMetrics: true})
@@ -199,18 +199,6 @@ func combinations(m telemetry.Metric, closed map[string][]string) [][]string {
 		all = next
 	}
 	return all
-}
-
-// comes are metrics that are announced, and that the catalogue does not have yet.
-func comes() []telemetry.Metric {
-	return []telemetry.Metric{
-		{Name: "sluice_broker_connected", Kind: telemetry.Gauge, Help: "x"},
-		{Name: "sluice_broker_messages_total", Kind: telemetry.Counter, Labels: []string{"direction", "kind"}, Help: "x"},
-		{Name: "sluice_broker_errors_total", Kind: telemetry.Counter, Labels: []string{"reason"}, Help: "x"},
-		{Name: "sluice_broker_last_message_timestamp_seconds", Kind: telemetry.Gauge, Labels: []string{"peer"}, Help: "x"},
-		{Name: "sluice_broker_round_duration_seconds", Kind: telemetry.Histogram, Help: "x"},
-		{Name: "sluice_timeline_offloader", Kind: telemetry.Gauge, Labels: []string{"tenant", "timeline"}, Help: "x"},
-	}
 }
 
 // startPrometheus scrapes a node, evaluates the rules, and is gone with the test.

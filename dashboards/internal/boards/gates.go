@@ -10,7 +10,7 @@ func gates() *Board {
 					now(`sort_desc(sluice_gate_closing_seconds{t})`, ""), "instance", "tenant", "timeline", "gate").from(10, red).alert("SluiceGateCloseStuck").timelines().traces("gate.close.wait").empty("no gate closes"),
 				table("Who is inside the gates that are closing?", "none", "Holders by kind. The spans gate.close.wait name each of them, and link to its trace.",
 					now(`sluice_gate_close_holders{t}`, ""), "instance", "tenant", "timeline", "gate", "holder").alert("SluiceGateCloseStuck").timelines().traces("gate.close.wait").empty("no gate closes"),
-				timelineOf("In which stage is each node?", "Starting, running, or a stage of its shutdown: readiness, drain, tenants, http, telemetry.",
+				timelineOf("In which stage is each node?", "Starting, running, or a stage of its shutdown: readiness, broker, drain, tenants, broker_connection, http, telemetry.",
 					q(`max by (instance, stage) (sluice_node_stage{n})`, "{{instance}} {{stage}}")).word("1", "here", blue).traces("node.shutdown"),
 				lines("How long does each stage of the shutdown take?", "s", "While a node stops, and its limit. Once half of it is over, the stage is late.",
 					q(`sluice_shutdown_stage_seconds{n}`, "{{instance}} {{stage}}"),
