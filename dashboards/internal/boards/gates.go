@@ -14,11 +14,11 @@ func gates() *Board {
 					q(`max by (instance, stage) (sluice_node_stage{n})`, "{{instance}} {{stage}}")).word("1", "here", blue).traces("node.shutdown"),
 				lines("How long does each stage of the shutdown take?", "s", "While a node stops, and its limit. Once half of it is over, the stage is late.",
 					q(`sluice_shutdown_stage_seconds{n}`, "{{instance}} {{stage}}"),
-					q(`sluice_shutdown_stage_limit_seconds{n}`, "{{instance}} {{stage}} limit")).alert("SluiceShutdownStageLate").traces("shutdown.stage.wait").empty("no node stops").size(12, 8),
+					q(`sluice_shutdown_stage_limit_seconds{n}`, "{{instance}} {{stage}} limit")).alert("SluiceShutdownStageLate").traces("shutdown.stage.wait").empty("no node stops").wide(12),
 				table("Which operations are under way?", "s", "Lifecycle operations with the step they are at, and the age of the oldest.",
 					now(`sort_desc(max by (instance, operation, step) (sluice_lifecycle_operation_age_seconds{n}))`, ""), "instance", "operation", "step").from(900, red).alert("SluiceLifecycleStuck").traces("lifecycle.step").empty("there is none"),
 				lines("How old do operations become?", "s", "Age of the oldest operation under way.",
-					q(`max by (instance, operation) (sluice_lifecycle_operation_age_seconds{n})`, "{{instance}} {{operation}}")).from(900, red).alert("SluiceLifecycleStuck").empty("there is none").size(12, 8),
+					q(`max by (instance, operation) (sluice_lifecycle_operation_age_seconds{n})`, "{{instance}} {{operation}}")).from(900, red).alert("SluiceLifecycleStuck").empty("there is none").wide(12),
 			}},
 			{"Gates", []*Panel{
 				lines("How many are inside?", "none", "Passes that are held now, by kind of gate.", q(`sum by (gate) (sluice_gate_holders{n})`, "{{gate}}")),
