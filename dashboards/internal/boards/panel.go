@@ -42,6 +42,7 @@ type Panel struct {
 	perTimeline bool
 	exemplars   bool
 	stacked     bool
+	signed      bool
 	columns     []string
 	w, h        int
 }
@@ -137,6 +138,9 @@ func (p *Panel) latency() *Panel { p.exemplars = true; return p }
 
 // stack shows parts of a whole.
 func (p *Panel) stack() *Panel { p.stacked = true; return p }
+
+// belowZero says that values may be negative, and matter then.
+func (p *Panel) belowZero() *Panel { p.signed = true; return p }
 
 // wide sets the width, of 24.
 func (p *Panel) wide(w int) *Panel { p.w = w; return p }

@@ -21,7 +21,7 @@ func peers() *Board {
 					now(`max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) < on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t})`, ""), "tenant", "timeline").
 					from(0, red).alert("SluiceQuorumAtRisk").timelines().empty("all have enough"),
 				lines("How many nodes could be lost?", "none", "Nodes that vouch for a timeline beyond those that have to seal: the ten timelines with fewest.",
-					q(`bottomk(10, max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) - on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t}))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceQuorumAtRisk").wide(12),
+					q(`bottomk(10, max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) - on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t}))`, "{{tenant}}/{{timeline}}")).belowZero().timelines().alert("SluiceQuorumAtRisk").wide(12),
 				lines("How far apart are the nodes of a timeline?", "bytes", "Between the first and the last node's durable position: the ten timelines that are furthest apart.",
 					q(`topk(10, max by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}) - on (tenant, timeline) min by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceNodeWithoutSource").wide(12),
 			}},

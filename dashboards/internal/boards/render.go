@@ -121,7 +121,7 @@ func (b *Board) layout() []*panelJSON {
 	add := func(p *panelJSON) { id++; p.ID = id; list = append(list, p) }
 	for _, row := range b.Rows {
 		open := false
-		add(&panelJSON{Type: "row", Title: row.Title, GridPos: gridJSON{0, y, 24, 1}, Collapsed: &open})
+		add(&panelJSON{Type: "row", Title: row.Title, GridPos: gridJSON{0, y, 24, 1}, Collapsed: &open, Panels: &[]panelJSON{}})
 		y++
 		x, height := 0, 0
 		for _, p := range row.Panels {
@@ -163,10 +163,12 @@ func (p *Panel) render() *panelJSON {
 }
 
 func (p *Panel) field() fieldJSON {
-	zero := 0.0
 	f := fieldJSON{
-		Unit: p.Unit, Min: &zero, Color: map[string]any{"mode": "palette-classic"}, Links: p.links(), Mappings: p.mappings(),
+		Unit: p.Unit, Color: map[string]any{"mode": "palette-classic"}, Links: p.links(), Mappings: p.mappings(),
 		Thresholds: thresholdsJSON{Mode: "absolute", Steps: p.thresholdSteps()},
+	}
+	if !p.signed {
+		f.Min = new(float64)
 	}
 	switch p.Kind {
 	case "timeseries":
