@@ -25,6 +25,7 @@ LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 CYCLES ?= 60
 ROUNDS ?= 200
 SEGSIZE ?= 16
+CALM ?= 20m
 FUZZTIME ?= 10s
 PKG ?= ./...
 MAJORS ?= 13 14 16 17 18
@@ -45,8 +46,9 @@ demo: build ## kills a primary under load, and counts what its replacement has
 
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
-	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?' 'prometheus?'
+	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?' 'prometheus?' 'alertmanager?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
+	@scripts/jaeger.sh >/dev/null || echo "test: no Jaeger, the tests that need one are skipped" >&2
 	$(TEST) $(if $(filter ./...,$(PKG)),./test/e2e ./test/durability ./cmd/sluice) $(PKG)
 
 .PHONY: test-majors
@@ -61,6 +63,19 @@ test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18"
 durability: ## kills, promotions and restores under load (CYCLES=600 SEGSIZE=1)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/durability -count=1 -v -timeout 0 -run 'TestDurability$$' -cycles $(CYCLES) -segsize $(SEGSIZE)
+
+.PHONY: observe
+observe: ## five faults, each found by its alert; prints where to look (OBSERVE_KEEP=1: and goes on running)
+	@scripts/deps.sh go gcc postgresql prometheus alertmanager
+	@scripts/versitygw.sh >/dev/null
+	@scripts/jaeger.sh >/dev/null
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestEachFaultFiresItsAlertAndNothingElse$$' -observe
+
+.PHONY: calm
+calm: ## load and a rolling restart, in which no alert fires (CALM=20m)
+	@scripts/deps.sh go gcc postgresql prometheus alertmanager
+	@scripts/versitygw.sh >/dev/null
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestNothingFiresWithoutFaults$$' -calm $(CALM)
 
 .PHONY: recreate
 recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)

@@ -16,16 +16,6 @@ import (
 	"github.com/sluicewal/sluice/telemetry"
 )
 
-// comes are metrics that a part will emit that the node does not have yet, with their labels.
-var comes = map[string][]string{
-	"sluice_broker_connected":                      nil,
-	"sluice_broker_messages_total":                 {"direction", "kind"},
-	"sluice_broker_errors_total":                   {"reason"},
-	"sluice_broker_last_message_timestamp_seconds": {"peer"},
-	"sluice_broker_round_duration_seconds":         nil,
-	"sluice_timeline_offloader":                    {"tenant", "timeline"},
-}
-
 // others' metrics: of Prometheus itself, of the Go runtime and of the process.
 var others = regexp.MustCompile(`^(up|ALERTS|scrape_duration_seconds|scrape_samples_scraped|(go|process)_[a-z_]+)$`)
 
@@ -39,25 +29,17 @@ type declared struct {
 	base   map[string]string // the metric that a series is of
 }
 
-func catalogue(t *testing.T) declared {
-	t.Helper()
+func catalogue() declared {
 	c := telemetry.Catalog()
 	d := declared{map[string][]string{}, c.Values, map[string]string{}}
 	add := func(series, metric string, labels []string) { d.labels[series], d.base[series] = labels, metric }
 	for _, m := range c.Metrics {
-		if _, ok := comes[m.Name]; ok {
-			t.Errorf("%s is in the catalogue: it need not be announced here any more", m.Name)
-		}
 		add(m.Name, m.Name, m.Labels)
 		if m.Kind == telemetry.Histogram {
 			add(m.Name+"_bucket", m.Name, append(slices.Clone(m.Labels), "le"))
 			add(m.Name+"_count", m.Name, m.Labels)
 			add(m.Name+"_sum", m.Name, m.Labels)
 		}
-	}
-	for name, labels := range comes {
-		add(name, name, labels)
-		add(name+"_bucket", name, append(slices.Clone(labels), "le"))
 	}
 	return d
 }
@@ -96,7 +78,7 @@ func fill(expr string) string {
 }
 
 func TestNothingUndeclaredIsAskedFor(t *testing.T) {
-	d := catalogue(t)
+	d := catalogue()
 	for _, r := range rules(t) {
 		if r.Record != "" {
 			d.labels[r.Record], d.base[r.Record] = recorded(t, r.Expr), r.Record
@@ -206,7 +188,7 @@ func checkValues(metric string, m *labels.Matcher, list []string) (problems []st
 }
 
 func TestEachMetricIsUsed(t *testing.T) {
-	d := catalogue(t)
+	d := catalogue()
 	unused := maps.Clone(d.labels)
 	for _, p := range expressions(t) {
 		if strings.HasPrefix(p.at, "runbooks/") {
@@ -268,7 +250,7 @@ func TestQuantilesAreClassicOrNative(t *testing.T) {
 
 // A misspelt name or value is what these tests are for.
 func TestCatalogueTestFindsMistakes(t *testing.T) {
-	d := catalogue(t)
+	d := catalogue()
 	for _, expr := range []string{
 		`sluice_timeline_sate{state="broken"}`,
 		`sluice_timeline_state{status="broken"}`,

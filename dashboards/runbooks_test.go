@@ -39,7 +39,7 @@ func TestRunbooksHaveAllSections(t *testing.T) {
 
 // A search for a span that is never emitted finds nothing, and looks as if nothing had happened.
 func TestRunbooksSearchForSpansThatThereAre(t *testing.T) {
-	spans := map[string][]string{"broker.round": nil} // comes with the broker
+	spans := map[string][]string{}
 	for _, s := range telemetry.Catalog().Spans {
 		spans[s.Name] = append([]string{"tenant", "timeline", "error"}, s.Attributes...)
 	}

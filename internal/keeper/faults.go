@@ -20,7 +20,7 @@ import (
 // Faults that a right program cannot have, for those who want to see how they look from outside. A node that was built with
 // the tag faults has one for as long as a file is there:
 //
-//	$SLUICE_FAULTS/TENANT/TIMELINE/read-hangs       a segment that is read does not answer
+//	$SLUICE_FAULTS/TENANT/TIMELINE/read-hangs       whoever reads the segment that the file names gets no answer
 //	$SLUICE_FAULTS/TENANT/TIMELINE/manager-storms   the manager wakes itself, again and again
 //	$SLUICE_FAULTS/TENANT/TIMELINE/task-fails       the task that the file names fails, whenever it is started
 //
@@ -70,7 +70,7 @@ func (h hangingFS) Open(name string) (wal.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return hangingFile{File: f, timeline: h.timelineOf(name)}, nil
+	return hangingFile{File: f, timeline: h.timelineOf(name), name: filepath.Base(name)}, nil
 }
 
 // timelineOf returns the timeline whose WAL a file is, as TENANT/TIMELINE; empty: it is none.
@@ -85,13 +85,14 @@ func (h hangingFS) timelineOf(name string) string {
 
 type hangingFile struct {
 	wal.File
-	timeline string
+	timeline string // empty: of none
+	name     string
 }
 
 // ReadAt implements io.ReaderAt.
 func (f hangingFile) ReadAt(p []byte, off int64) (int, error) {
 	for {
-		if _, hangs := faultOf(f.timeline, faultReadHangs); !hangs {
+		if name, there := faultOf(f.timeline, faultReadHangs); !there || name != f.name {
 			return f.File.ReadAt(p, off)
 		}
 		<-time.After(faultLook)
