@@ -79,7 +79,7 @@ func shutAlone(t *testing.T, w wait) error {
 		must(t, w.prepare(t.Context(), k))
 	}
 	synctest.Wait()
-	store.takes.Store(int64(1000 * time.Hour))
+	store.takes.Store(int64(2 * time.Hour))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
