@@ -155,11 +155,20 @@ func TestNodesBackUpOnceWhatIsCommitted(t *testing.T) {
 	for id := range n.keepers {
 		n.until("node "+id+" knows that they are in object storage", func() bool { return n.member(id).Backup().LSN == start+2*mib })
 	}
+	if end := n.member("a").CommitEnd(); end >= start+3*mib {
+		t.Errorf("a alone has the third segment, and it counts as committed up to %s", end)
+	}
 	if s := n.stored(); s != 2 {
 		t.Errorf("%d segments are in object storage, want 2", s)
 	}
-	if end := n.member("a").CommitEnd(); end >= start+3*mib {
-		t.Errorf("a alone has the third segment, and it counts as committed up to %s", end)
+	for id := range n.keepers {
+		others := slices.DeleteFunc([]string{"a", "b", "c"}, func(s string) bool { return s == id })
+		n.until("node "+id+" remembers both others", func() bool { return slices.Equal(n.member(id).Control().Nodes, others) })
+		setQuorum(t, n.member(id), "ANY 1 ("+id+")") // that none of them is waited for now is asked for, and forgets nobody
+		n.member(id).CommitEnd()
+		if got := n.member(id).KnownNodes(); !slices.Equal(got, others) {
+			t.Errorf("node %s knows of %q, want %q", id, got, others)
+		}
 	}
 }
 
