@@ -29,6 +29,7 @@ func (l *Log) WholeSince(tli pg.TLI, n pg.SegNo) (time.Time, bool) {
 //
 // If one cannot be removed, the others are, and the error says which.
 func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
+	began := time.Now()
 	var errs []error
 	for _, i := range l.takeRemovable(below) {
 		if err := removeIfThere(l.fs, l.path(i.Name)); err != nil {
@@ -44,9 +45,10 @@ func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
 		l.counters.segments.Add(-int64(segments))
 		l.counters.localBytes.Add(-size)
 		errs = append(errs, l.fs.SyncDir(l.dir))
-		l.events.removed(segments, size)
 	}
-	return segments, size, errors.Join(errs...)
+	err = errors.Join(errs...)
+	l.events.removed(Removal{Below: below, Segments: segments, Bytes: size, Duration: time.Since(began), Err: err})
+	return segments, size, err
 }
 
 // RemovableBytes is how much [Log.Remove] would remove now.
