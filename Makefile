@@ -13,6 +13,9 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X mai
 # What the client of Google's storage would need to speak gRPC, which nobody asks it to do here: as much code as all of the rest, initialized at each
 # start, of which each file that is restored pays two.
 export GOFLAGS := $(strip $(GOFLAGS) -tags=disable_grpc_modules)
+# The race detector forgets what it knew of a large block, when one is allocated, by mapping fresh memory over it, and each page of that is a fault later
+# on. The tests allocate segments all the time: overwriting is three times as fast for the enumerations of crashes, most of it time of the system's.
+export GORACE := $(strip $(GORACE) clear_shadow_mmap_threshold=16777216)
 # Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
 TEST := go test -race -shuffle=on -p 2 -timeout 30m
 
@@ -22,6 +25,7 @@ LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 CYCLES ?= 60
 ROUNDS ?= 200
 SEGSIZE ?= 16
+CALM ?= 20m
 FUZZTIME ?= 10s
 PKG ?= ./...
 MAJORS ?= 13 14 16 17 18
@@ -42,8 +46,9 @@ demo: build ## kills a primary under load, and counts what its replacement has
 
 .PHONY: test
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
-	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?'
+	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?' 'prometheus?' 'alertmanager?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
+	@scripts/jaeger.sh >/dev/null || echo "test: no Jaeger, the tests that need one are skipped" >&2
 	$(TEST) $(if $(filter ./...,$(PKG)),./test/e2e ./test/durability ./cmd/sluice) $(PKG)
 
 .PHONY: test-majors
@@ -58,6 +63,19 @@ test-majors: ## the tests of PKG on other versions of PostgreSQL (MAJORS="13 18"
 durability: ## kills, promotions and restores under load (CYCLES=600 SEGSIZE=1)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/durability -count=1 -v -timeout 0 -run 'TestDurability$$' -cycles $(CYCLES) -segsize $(SEGSIZE)
+
+.PHONY: observe
+observe: ## five faults, each found by its alert; prints where to look (OBSERVE_KEEP=1: and goes on running)
+	@scripts/deps.sh go gcc postgresql prometheus alertmanager
+	@scripts/versitygw.sh >/dev/null
+	@scripts/jaeger.sh >/dev/null
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestEachFaultFiresItsAlertAndNothingElse$$' -observe
+
+.PHONY: calm
+calm: ## load and a rolling restart, in which no alert fires (CALM=20m)
+	@scripts/deps.sh go gcc postgresql prometheus alertmanager
+	@scripts/versitygw.sh >/dev/null
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestNothingFiresWithoutFaults$$' -calm $(CALM)
 
 .PHONY: recreate
 recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
@@ -76,9 +94,15 @@ bench: ## beside pg_receivewal, in one run; then Go's benchmarks
 	go test ./test/bench -count=1 -v -timeout 0 -compare all
 	go test -run '^$$' -bench . -benchmem -timeout 0 $(PKG)
 
+.PHONY: deploy-check
+deploy-check: build ## deploy/ against the parsers that will read it
+	@scripts/deps.sh 'prometheus?' 'alertmanager?' 'systemd-analyze?'
+	cd deploy/validate && go test -count=1 ./...
+
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, pinned
 	$(LINT) run
+	cd deploy/validate && $(abspath $(LINT)) run
 
 $(LINT):
 	@scripts/deps.sh go
@@ -95,4 +119,4 @@ fresh: ## fails if something generated, or go.mod, is stale
 	@scripts/fresh.sh
 
 .PHONY: check
-check: lint fresh test demo ## all that CI checks
+check: lint fresh test deploy-check demo ## all that CI checks

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sees to it that what the arguments name is there: go, gcc, postgresql, strace,
-# pgbackrest, zstd. What is missing is installed by apt as root or by sudo; else it says what to
-# install, and fails, unless the name ends in "?": tests that lack that are skipped.
+# pgbackrest, zstd, prometheus, alertmanager, systemd-analyze. What is missing is
+# installed by apt as root or by sudo; else it says what to install, and fails, unless the name ends in "?": tests that lack that are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,11 @@ have_postgresql() { # in the order of internal/pgserver
 have_strace() { command -v strace >/dev/null; }
 have_pgbackrest() { command -v pgbackrest >/dev/null; }
 have_zstd() { command -v zstd >/dev/null; }
+have_prometheus() { command -v prometheus >/dev/null && command -v promtool >/dev/null; }
+have_alertmanager() { # Debian calls it by its package's name
+  { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && command -v amtool >/dev/null
+}
+have_systemd-analyze() { command -v systemd-analyze >/dev/null; }
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -48,6 +53,18 @@ install_postgresql() (
   apt_install postgresql
 )
 
+# Debian's packages of servers start them, now and at each boot; only the programs are wanted.
+install_stopped() (
+  policy=/usr/sbin/policy-rc.d # is asked whether a server may be started; 101: no
+  if [ ! -e $policy ]; then
+    trap 'as_root rm $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+  fi
+  apt_install "$1"
+  ! command -v systemctl >/dev/null || as_root systemctl --quiet disable "$1" >&2
+)
+
 missing=()
 packages=()
 needed=no
@@ -58,7 +75,9 @@ for arg in "$@"; do
   case $what in
   go) say "please install Go $(awk '$1 == "go" {print $2}' go.mod) or later: https://go.dev/dl/"; exit 1 ;;
   gcc) packages+=(gcc libc6-dev) ;;
-  postgresql | strace | pgbackrest | zstd) packages+=("$what") ;;
+  alertmanager) packages+=(prometheus-alertmanager) ;;
+  systemd-analyze) packages+=(systemd) ;;
+  postgresql | strace | pgbackrest | zstd | prometheus) packages+=("$what") ;;
   esac
   missing+=("$what")
 done
@@ -70,7 +89,10 @@ for what in "${missing[@]}"; do
   case $what in
   gcc) apt_install gcc libc6-dev ;;
   postgresql) install_postgresql ;;
-  strace | pgbackrest) apt_install "$what" ;;
+  prometheus) install_stopped prometheus ;;
+  alertmanager) install_stopped prometheus-alertmanager ;;
+  systemd-analyze) apt_install systemd ;;
+  strace | pgbackrest | zstd) apt_install "$what" ;;
   esac
   "have_$what" || { say "$what is still missing"; exit 1; }
 done

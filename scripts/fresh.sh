@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go mod tidy -diff
+(cd deploy/validate && go mod tidy -diff)
 before=$(git status --porcelain; git diff)
 go generate ./...
 after=$(git status --porcelain; git diff)

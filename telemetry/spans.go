@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // spans are the catalogue's. Their attributes tenant, timeline and incarnation are not repeated.
 var spans = []Span{
 	{"manager.iteration", []string{"reason", "outcome", "snapshot_seconds", "plan_seconds", "apply_seconds"}, "the request that woke it",
-		"A turn of a manager's loop. Events: task.start, task.stop, active.changed, control.save, each with its why. One that acted, or took over 100 ms, is always there."},
+		"A turn of a manager's loop. Events: task.start, task.stop, active.changed, offloader.changed, control.save, each with its why. One that acted, or took over 100 ms, is always there."},
 	{"manager.phase.wait", []string{"phase", "age"}, "the iteration", "Each second while a manager is longer than 5 s in a phase other than waiting for a change."},
 	{"task.spawn", []string{"task", "attempt"}, "", "A task was started; child of the iteration that decided it."},
 	{"task.end", []string{"task", "attempt", "outcome", "ran_seconds", "error.type"}, "its task.spawn", "A task ended."},
@@ -19,6 +19,7 @@ var spans = []Span{
 		"An upload of a segment, whole or open (partial). One that failed or took over 10 s is always there, the others by chance."},
 	{"segment.remove", []string{"below", "segments", "bytes"}, "the task.spawn of the task that removes", "Local segments were removed."},
 	{"wal.fetch", []string{"file", "answer", "bytes"}, "", "A request for a WAL file, until it was read; below the request's span. Its answer: file, absent, unknown."},
+	{"broker.round", []string{"kind", "timelines", "messages", "bytes"}, "", "A round of telling the other nodes. One that took over 100 ms is always there, the others by chance."},
 	{"timeline.create", nil, "", "A timeline is created; in the trace of the request that asked, as all that follow, also where the work goes on without it."},
 	{"timeline.set", nil, "", "A timeline's source is set."},
 	{"timeline.delete", nil, "", "A timeline is deleted."},

@@ -22,6 +22,7 @@ type cli struct {
 	WALFetch    walFetchCmd    `cmd:"" name:"wal-fetch" help:"Fetch a WAL file: a restore_command."`
 	WALEnd      walEndCmd      `cmd:"" name:"wal-end" help:"Print TLI and LSN of the last record in a data directory, offline."`
 	Gates       gatesCmd       `cmd:"" help:"List the gates that are closing: who is inside, since when."`
+	Ready       readyCmd       `cmd:"" help:"Say whether the node serves: a health check where there is no HTTP client."`
 	Diagnose    diagnoseCmd    `cmd:"" help:"Write one bundle for a report, without secrets."`
 	CheckConfig checkConfigCmd `cmd:"" name:"check-config" help:"Check a configuration file."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -42,3 +42,13 @@ func gateRows(r *rows, gates []api.ClosingGate) {
 		}
 	}
 }
+
+// readyCmd says by its exit status whether the node serves.
+type readyCmd struct {
+	connection
+}
+
+// Run asks.
+func (c *readyCmd) Run(ctx context.Context) error {
+	return c.with(func(cl *client.Client) error { return cl.Ready(ctx) })
+}

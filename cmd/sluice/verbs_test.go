@@ -23,13 +23,15 @@ import (
 // "listening FILE" waits until a real one runs and sets $SLUICE_SERVER to it.
 func TestVerbs(t *testing.T) {
 	server := httptest.NewServer(api.New(fakeNode{}, api.Config{Metrics: http.NotFoundHandler()}).Handler())
-	t.Cleanup(server.Close) // the scripts run after this function
+	starting := httptest.NewServer(api.New(startingNode{}, api.Config{Metrics: http.NotFoundHandler()}).Handler())
+	t.Cleanup(func() { server.Close(); starting.Close() }) // the scripts run after this function
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/verbs",
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SLUICE_SERVER", server.URL)
 			e.Setenv("FAKE", server.URL)
+			e.Setenv("STARTING", starting.URL)
 			e.Setenv("NOBODY", nobody(t))
 			e.Setenv("PORT", freePort(t))
 			return nil
@@ -95,6 +97,11 @@ func (fakeNode) Info() api.NodeInfo {
 	return api.NodeInfo{ID: "1a", Version: "v0", Stage: "running", Started: time.Now()}
 }
 func (fakeNode) Ready() error { return nil }
+
+// startingNode is not ready.
+type startingNode struct{ fakeNode }
+
+func (startingNode) Ready() error { return api.Errorf(api.KindUnavailable, "the node is not ready") }
 
 func (fakeNode) Tenants() []api.Tenant {
 	return []api.Tenant{{Name: "acme", Mode: api.ModeAttached, State: "running", Timelines: 2}}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // Build makes the binary that the tests drive, for a TestMain: where
@@ -18,6 +19,11 @@ func Build(ctx context.Context) (binary string, cleanup func(), err error) {
 		path, err = filepath.Abs(path)
 		return path, func() {}, err
 	}
+	return BuildTagged(ctx)
+}
+
+// BuildTagged makes the binary with build tags beside the usual ones. It never is the one of SLUICE_BINARY.
+func BuildTagged(ctx context.Context, tags ...string) (binary string, cleanup func(), err error) {
 	dir, err := os.MkdirTemp("", "sluice-binary-")
 	if err != nil {
 		return "", nil, err
@@ -28,15 +34,18 @@ func Build(ctx context.Context) (binary string, cleanup func(), err error) {
 		return "", nil, err
 	}
 	binary = filepath.Join(dir, "sluice")
-	if err := build(ctx, binary); err != nil {
+	if err := build(ctx, binary, tags); err != nil {
 		cleanup()
 		return "", nil, err
 	}
 	return binary, cleanup, nil
 }
 
-func build(ctx context.Context, binary string) error {
-	args := []string{"build", "-o", binary}
+// usualTags are those of the Makefile.
+const usualTags = "disable_grpc_modules"
+
+func build(ctx context.Context, binary string, tags []string) error {
+	args := []string{"build", "-o", binary, "-ldflags", "-s -w", "-tags", strings.Join(append([]string{usualTags}, tags...), ",")}
 	if os.Getenv("SLUICE_RACE") != "" {
 		args = append(args, "-race")
 	}
@@ -46,3 +55,7 @@ func build(ctx context.Context, binary string) error {
 	}
 	return nil
 }
+
+// FaultWords are in a binary that was built with the tag faults, and in no other one: what switches faults on, and names of
+// their code.
+var FaultWords = []string{"SLUICE_FAULTS", "read-hangs", "manager-storms", "task-fails", "keeper.hangingFile", "keeper.storm", "keeper.failingBody"}

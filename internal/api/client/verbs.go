@@ -42,6 +42,12 @@ func (c *Client) Node(ctx context.Context) (api.NodeInfo, error) {
 	return get[api.NodeInfo](ctx, c, "/v1/node")
 }
 
+// Ready fails while the node starts or stops.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := c.Do(ctx, Request{Method: http.MethodGet, Path: "/readyz"}, nil)
+	return err
+}
+
 // Gates lists the gates that are closing.
 func (c *Client) Gates(ctx context.Context) ([]api.ClosingGate, error) {
 	return get[[]api.ClosingGate](ctx, c, "/v1/gates")
