@@ -15,7 +15,7 @@ func (s *Server) reportRoutes() {
 	s.mux.HandleFunc("GET /v1/diagnostics", s.serveDiagnostics)
 	s.mux.HandleFunc("GET /v1/profiles/{name}", s.serveProfile)
 	if s.cfg.Pprof {
-		s.mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		s.mux.HandleFunc("GET /debug/pprof/{name}", pprof.Index) // by its name; a page that lists them would need a path that ends in a slash
 		s.mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		s.mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		s.mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
