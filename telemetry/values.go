@@ -61,7 +61,7 @@ func labelValues() map[string]map[string][]string {
 		"broker_errors_total":   {"reason": texts(broker.Reasons())},
 
 		"telemetry_spans_total":  {"result": {"exported", "failed", "dropped"}},
-		"telemetry_errors_total": {"component": {"traces", "scrape"}},
+		"telemetry_errors_total": {"component": {"traces", "scrape", "profiles"}},
 		"log_records_total":      {"level": {"debug", "info", "warn", "error"}},
 
 		"timeline_state":            {"state": states},
@@ -90,7 +90,7 @@ func stopping() []string {
 func workPhases() []string {
 	var list []string
 	for _, p := range manager.Phases() {
-		if isWork(p) {
+		if IsWork(p) {
 			list = append(list, p.String())
 		}
 	}

@@ -132,6 +132,6 @@ func keeperEvents(t *telemetry.Telemetry) keeper.Events {
 		Gate: t.GateEvents(), Trace: t.GateTrace(),
 		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
 		Operation: t.OperationStarted, Step: t.OperationStep, Shutdown: t.ShutdownStarted,
-		Answered: t.WALAnswered,
+		Fetch: t.WALFetch, Life: t.Life,
 	}
 }

@@ -395,6 +395,7 @@ func (m *Member) unseal(ctx context.Context, force bool) (timeline.Seal, error) 
 	if err := m.voter(); err != nil {
 		return timeline.Seal{}, err
 	}
+	defer m.BeginOperation(opUnseal, "take_back")()
 	if m.keeper.depot != nil && m.Control().Stored != nil {
 		if err := m.unsealStored(ctx, force); err != nil {
 			return timeline.Seal{}, err

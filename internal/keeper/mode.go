@@ -195,6 +195,7 @@ func (c *change) tell(step string) {
 	c.k.mu.Lock()
 	c.k.changing[c.id] = op
 	c.k.mu.Unlock()
+	c.k.cfg.Events.step(tenantKey(c.id), op.Name, step)
 	c.show(op)
 }
 

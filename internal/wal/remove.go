@@ -51,6 +51,7 @@ func (l *Log) WholeSince(tli pg.TLI, n pg.SegNo) (time.Time, bool) {
 //
 // If one cannot be removed, the others are, and the error says which. None is begun once the context has ended.
 func (l *Log) Remove(ctx context.Context, below pg.LSN) (segments int, size int64, err error) {
+	began := time.Now()
 	var errs []error
 	for _, i := range l.takeRemovable(below) {
 		if context.Cause(ctx) != nil {
@@ -70,9 +71,10 @@ func (l *Log) Remove(ctx context.Context, below pg.LSN) (segments int, size int6
 		l.counters.segments.Add(-int64(segments))
 		l.counters.localBytes.Add(-size)
 		errs = append(errs, l.fs.SyncDir(l.dir))
-		l.events.removed(segments, size)
 	}
-	return segments, size, errors.Join(append(errs, context.Cause(ctx))...)
+	err = errors.Join(append(errs, context.Cause(ctx))...)
+	l.events.removed(Removal{Below: below, Segments: segments, Bytes: size, Duration: time.Since(began), Err: err})
+	return segments, size, err
 }
 
 // RemovableBytes is how much [Log.Remove] would remove now.
