@@ -54,11 +54,16 @@ type Span struct {
 type Catalogue struct {
 	Metrics []Metric
 	Spans   []Span
+	// Values has the values of each label whose list is closed, by the metric's name and the label's.
+	Values map[string]map[string][]string
 }
 
 // Catalog lists every metric and every span. The lists are the caller's.
 func Catalog() Catalogue {
-	c := Catalogue{Metrics: slices.Clone(metrics), Spans: slices.Clone(spans)}
+	c := Catalogue{Metrics: slices.Clone(metrics), Spans: slices.Clone(spans), Values: map[string]map[string][]string{}}
+	for name, of := range labelValues() {
+		c.Values[namespace+name] = of
+	}
 	for i := range c.Metrics {
 		c.Metrics[i].Name = namespace + c.Metrics[i].Name
 	}
@@ -115,6 +120,13 @@ var metrics = []Metric{
 	{"gate_misuse_total", Counter, "", []string{"kind"}, TierNode, "Passes that were used wrongly; each one is a bug."},
 	{"gate_closing_seconds", Gauge, "seconds", perTimeline("gate"), TierNode, "How long this gate has been closing. Only while it does."},
 	{"gate_close_holders", Gauge, "", perTimeline("gate", "holder"), TierNode, "Who keeps this gate from closing. Only while it closes."},
+
+	// Broker.
+	{"broker_connected", Gauge, "", nil, TierNode, "1 while the broker through which other nodes are heard can be reached. Absent without other nodes, as all of this part."},
+	{"broker_messages_total", Counter, "", []string{"direction", "kind"}, TierNode, "Messages between nodes, sent and received: status of timelines, greeting."},
+	{"broker_errors_total", Counter, "", []string{"reason"}, TierNode, "What came and was not used, or could not be sent, and why."},
+	{"broker_last_message_timestamp_seconds", Gauge, "seconds", []string{"peer"}, TierNode, "When another node was last heard, Unix time of this node's clock; it is forgotten after ten minutes."},
+	{"broker_round_duration_seconds", Histogram, "seconds", nil, TierNode, "Duration of rounds: telling the other nodes about the active timelines, once a second and at once on a change."},
 
 	// Lifecycle.
 	{"lifecycle_operations_total", Counter, "", []string{"operation", "outcome"}, TierNode, "Lifecycle operations that ended: ok, error, or cancelled (the node stopped; it goes on at the next start)."},
@@ -177,6 +189,7 @@ var metrics = []Metric{
 	{"timeline_quorum_ready", Gauge, "", perTimeline(), TierVital, "How many qualified nodes this node knows of, itself included."},
 	{"timeline_diverged_bytes", Gauge, "bytes", perTimeline(), TierVital, "WAL that was received, is not part of the history that is followed, and is kept aside."},
 	{"timeline_iterations_total", Counter, "", perTimeline("outcome"), TierVital, "Iterations of the timeline's manager."},
+	{"timeline_offloader", Gauge, "", perTimeline(), TierVital, "1 on the node whose turn it is to back the timeline up, as it thinks. Absent without object storage."},
 	{"timeline_task_restarts_total", Counter, "", perTimeline(), TierVital, "Starts of the timeline's tasks after a run that failed or panicked."},
 
 	// Detail.

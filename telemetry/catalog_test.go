@@ -60,8 +60,12 @@ func everything(t *testing.T, tel *Telemetry) {
 
 	upload(k.Started(ctx, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), errors.New("the disk is gone"))
 
+	rounds(t, tel.BrokerEvents())
+	m.OffloaderChanged(turn, manager.OffloaderChange{To: "a", Why: manager.WhyNobodyHad})
+
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
+	g.Counts("timeline").Entered.Add(1)
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request"})
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request", Refused: true})
 	held := GateTrace(reqCtx)
@@ -153,6 +157,9 @@ func checkFamily(t *testing.T, m Metric, f *dto.MetricFamily) {
 			if forbidden.MatchString(l.GetValue()) {
 				t.Errorf("%s has the label %s=%q", m.Name, l.GetName(), l.GetValue())
 			}
+			if closed, ok := Catalog().Values[m.Name][l.GetName()]; ok && !slices.Contains(closed, l.GetValue()) {
+				t.Errorf("%s has the label %s=%q, which is not in the closed list", m.Name, l.GetName(), l.GetValue())
+			}
 		}
 		if !slices.Equal(labels, want) {
 			t.Errorf("%s has the labels %v, declared are %v", m.Name, labels, want)
@@ -165,6 +172,20 @@ func checkFamily(t *testing.T, m Metric, f *dto.MetricFamily) {
 
 // forbidden matches LSNs, addresses and ids of traces.
 var forbidden = regexp.MustCompile(`^[0-9A-F]+/[0-9A-F]+$|:\d+$|^[0-9a-f]{16,}$`)
+
+func TestClosedListsAreOfDeclaredLabels(t *testing.T) {
+	declared := map[string][]string{}
+	for _, m := range Catalog().Metrics {
+		declared[m.Name] = m.Labels
+	}
+	for name, of := range Catalog().Values {
+		for label, values := range of {
+			if !slices.Contains(declared[name], label) || len(values) == 0 {
+				t.Errorf("%s has a list of %d values for %s, a label that it does not have", name, len(values), label)
+			}
+		}
+	}
+}
 
 func TestSpansAreDeclared(t *testing.T) {
 	s := newSink(t, nil)

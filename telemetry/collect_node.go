@@ -34,6 +34,9 @@ func (e *emission) node(n NodeStats, timelines []TimelineStats) {
 	if n.Store != nil {
 		e.store(n.Store)
 	}
+	if n.Broker != nil {
+		e.broker(n.Broker)
+	}
 	sum := newSums()
 	for i := range timelines {
 		sum.add(&timelines[i])

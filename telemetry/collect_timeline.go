@@ -39,6 +39,9 @@ func (e *emission) vital(s *TimelineStats) {
 	e.emit("timeline_diverged_bytes", l.base, float64(s.DivergedBytes))
 	e.emit("timeline_iterations_total", l.with("outcome", "acted"), float64(s.Manager.Iterations-s.Manager.Noops))
 	e.emit("timeline_iterations_total", l.with("outcome", "noop"), float64(s.Manager.Noops))
+	if s.Offloader != nil {
+		e.emit("timeline_offloader", l.base, number(*s.Offloader))
+	}
 	e.emit("timeline_task_restarts_total", l.base, float64(s.restarts()))
 }
 

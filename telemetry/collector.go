@@ -24,12 +24,13 @@ var pulled = []string{
 	"data_dir_free_bytes", "data_dir_capacity_bytes", "wal_local_bytes", "wal_retained_bytes",
 	"objectstore_available", "objectstore_pending_operations", "objectstore_pending_seconds",
 	"backup_uploads_running", "backup_concurrency_limit", "backup_queue_segments",
+	"broker_connected", "broker_messages_total", "broker_errors_total", "broker_last_message_timestamp_seconds",
 	"telemetry_scrape_duration_seconds", "telemetry_timelines_omitted",
 
 	"timeline_state", "timeline_source_connected", "timeline_source_state", "timeline_source_lag_bytes",
 	"timeline_backup_lag_bytes", "timeline_backup_lag_seconds",
 	"timeline_flush_lsn_bytes", "timeline_synchronous", "timeline_quorum_required", "timeline_quorum_ready",
-	"timeline_diverged_bytes", "timeline_iterations_total", "timeline_task_restarts_total",
+	"timeline_diverged_bytes", "timeline_iterations_total", "timeline_task_restarts_total", "timeline_offloader",
 
 	"timeline_info", "timeline_active", "timeline_lsn_bytes", "timeline_tasks_running", "timeline_gate_holders",
 	"timeline_received_bytes_total", "timeline_local_bytes",

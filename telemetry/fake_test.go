@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -152,7 +153,7 @@ func busyTimeline(id timeline.ID) TimelineStats {
 		BackupLSN: 0x1400000, HorizonLSN: 0x1200000, BackupLagBytes: pointer(0x2B3700), OldestUnbackedSince: since,
 		QueueSegments: pointer(2), Retained: &RetainedBytes{NotBackedUp: 12, Reader: 5, Configured: 3},
 		SourceConnected: true, SourceState: "connected", LagBytes: 8, LagKnown: true,
-		QuorumKnown: true, Synchronous: true, QuorumRequired: 1, QuorumReady: 1,
+		QuorumKnown: true, Synchronous: true, QuorumRequired: 1, QuorumReady: 1, Offloader: new(bool),
 		Operation: "delete", OperationStep: "files", OperationSince: since,
 		Manager: manager.Status{
 			Phase: manager.PhaseSave, PhaseSince: since, Iterations: 5, Noops: 2, Active: true,
@@ -175,7 +176,14 @@ func busySource() *fakeSource {
 			Stage: "running", Tenants: map[string]int{"attached": 1}, DataDirFree: 1, DataDirCapacity: 2,
 			Shutdown: []StageStats{{"tenants", time.Second, time.Minute}},
 			Store:    &StoreStats{Available: true, Stats: backup.Stats{Pending: 2, OldestPending: time.Minute, Uploads: 1, UploadLimit: 4}},
-			Gates:    []GateStats{{Kind: "tenant", Tenant: "acme", Stats: gate.Stats{Inside: 2}}},
+			Broker: &BrokerStats{
+				Stats: broker.Stats{
+					Connected: true, Sent: map[broker.Kind]uint64{broker.KindStatus: 3}, Received: map[broker.Kind]uint64{broker.KindGreeting: 2},
+					Rejected: map[broker.Reason]uint64{broker.Late: 1},
+				},
+				Nodes: []broker.Node{{ID: "b", Heard: time.Now()}},
+			},
+			Gates: []GateStats{{Kind: "tenant", Tenant: "acme", Stats: gate.Stats{Inside: 2}}},
 		},
 		timelines: []TimelineStats{busyTimeline(acme)},
 	}

@@ -23,16 +23,13 @@ const (
 
 // GateEvents are the events of all gates.
 func (t *Telemetry) GateEvents() gate.Events {
-	entries := newEntryCounters(t.counts.gateEntries)
 	return gate.Events{
+		Counts: func(kind string) *gate.Counts { return t.gateEntries[kind] },
 		Entered: func(ctx context.Context, e gate.Entry) {
-			entries.count(e)
-			// Asking first costs 20 ns; a span for each pass would cost 40 % of a core at full load.
-			if span := trace.SpanFromContext(ctx); span.SpanContext().IsSampled() {
-				span.AddEvent("gate.enter", trace.WithAttributes(attribute.String("gate", e.Kind), attribute.String("holder", string(e.Holder))))
-			}
+			trace.SpanFromContext(ctx).AddEvent("gate.enter",
+				trace.WithAttributes(attribute.String("gate", e.Kind), attribute.String("holder", string(e.Holder)), attribute.Bool("refused", e.Refused)))
 		},
-		Left:         t.gateLeft,
+		Left: t.gateLeft, LongStay: longHold,
 		CloseStarted: t.gateCloseStarted,
 		CloseWaiting: t.gateCloseWaiting,
 		CloseEnded:   t.gateCloseEnded,
@@ -44,35 +41,39 @@ func (t *Telemetry) GateEvents() gate.Events {
 	}
 }
 
-// entryKey is a pair of the metric's labels.
-type entryKey struct {
-	kind    string
-	refused bool
-}
+// gateEntries are the entries of all gates that there are and were, by their kind. They are counted where they happen, and
+// pulled: a gate is entered a hundred thousand times a second.
+type gateEntries map[string]*gate.Counts
 
-// entryCounters are made before: a gate is entered a hundred thousand times a second.
-type entryCounters map[entryKey]prometheus.Counter
-
-func newEntryCounters(v *prometheus.CounterVec) entryCounters {
-	c := entryCounters{}
+func newGateEntries() gateEntries {
+	e := gateEntries{}
 	for _, kind := range gateKinds {
-		c[entryKey{kind, false}] = v.WithLabelValues(kind, "entered")
-		c[entryKey{kind, true}] = v.WithLabelValues(kind, "refused")
+		e[kind] = new(gate.Counts)
 	}
-	return c
+	return e
 }
 
-// count counts an entry. There are no other kinds of gates.
-func (c entryCounters) count(e gate.Entry) {
-	if counter, ok := c[entryKey{e.Kind, e.Refused}]; ok {
-		counter.Inc()
+// entryTotals collects them.
+type entryTotals struct {
+	entries gateEntries
+	desc    *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (e *entryTotals) Describe(ch chan<- *prometheus.Desc) { ch <- e.desc }
+
+// Collect implements prometheus.Collector.
+func (e *entryTotals) Collect(ch chan<- prometheus.Metric) {
+	for kind, counts := range e.entries {
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Entered.Load()), kind, "entered")
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Refused.Load()), kind, "refused")
 	}
 }
 
 // gateLeft shows long stays in the trace of whoever stayed.
 func (t *Telemetry) gateLeft(e gate.Exit) {
 	link, ok := linkTo(e.Trace)
-	if !ok || e.Held < longHold {
+	if !ok {
 		return
 	}
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), link.SpanContext)

@@ -21,8 +21,8 @@ type instruments struct {
 	taskSpawns, taskEnds, taskRestarts *prometheus.CounterVec
 	taskDuration                       *prometheus.HistogramVec
 
-	gateEntries, gateCloses, gateMisuse *prometheus.CounterVec
-	gateCloseDuration                   *prometheus.HistogramVec
+	gateCloses, gateMisuse *prometheus.CounterVec
+	gateCloseDuration      *prometheus.HistogramVec
 
 	operations *prometheus.CounterVec
 
@@ -37,6 +37,7 @@ type instruments struct {
 	storeOperation                         *prometheus.HistogramVec
 	restoreAnswers, errors, logRecords     *prometheus.CounterVec
 	httpDuration                           *prometheus.HistogramVec
+	brokerRound                            *prometheus.HistogramVec // without labels; no series without other nodes
 }
 
 // Buckets, chosen for what is measured. All histograms are native at once.
@@ -64,7 +65,6 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		taskRestarts: f.counter("task_restarts_total"),
 		taskDuration: f.histogram("task_duration_seconds", longBuckets),
 
-		gateEntries:       f.counter("gate_entries_total"),
 		gateCloses:        f.counter("gate_closes_total"),
 		gateMisuse:        f.counter("gate_misuse_total"),
 		gateCloseDuration: f.histogram("gate_close_duration_seconds", closeBuckets),
@@ -87,6 +87,7 @@ func newInstruments(r *prometheus.Registry) *instruments {
 		storeOperation:  f.histogram("objectstore_operation_duration_seconds", storeBuckets),
 		restoreAnswers:  f.counter("restore_answers_total"),
 		httpDuration:    f.histogram("http_request_duration_seconds", httpBuckets),
+		brokerRound:     f.histogram("broker_round_duration_seconds", quickBuckets),
 
 		errors:     f.counter("telemetry_errors_total"),
 		logRecords: f.counter("log_records_total"),

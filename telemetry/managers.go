@@ -21,7 +21,7 @@ const slowIteration = 100 * time.Millisecond
 func (t *Telemetry) ManagerEvents(id timeline.ID) manager.Events {
 	s := t.scoped(id)
 	return manager.Events{
-		Planned: s.planned, Iterated: s.iterated, ActiveChanged: s.activeChanged,
+		Planned: s.planned, Iterated: s.iterated, ActiveChanged: s.activeChanged, OffloaderChanged: s.offloaderChanged,
 		SaveFailed: s.saveFailed, Panicked: s.managerPanicked,
 	}
 }
@@ -53,6 +53,10 @@ func addPlan(span trace.Span, p *manager.Plan) {
 	}
 	if p.ActiveChanged {
 		span.AddEvent("active.changed", trace.WithAttributes(attribute.Bool("active", p.Active), attribute.String("why", string(p.ActiveWhy))))
+	}
+	if p.TurnChanged {
+		span.AddEvent("offloader.changed", trace.WithAttributes(
+			attribute.String("to", p.Turn.Node), attribute.Bool("mine", p.Turn.Mine), attribute.String("why", string(p.Turn.Why))))
 	}
 	if p.Save {
 		span.AddEvent("control.save", trace.WithAttributes(attribute.String("why", string(p.SaveWhy))))

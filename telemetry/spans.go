@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 // spans are the catalogue's. Their attributes tenant and timeline are not repeated.
 var spans = []Span{
 	{"manager.iteration", []string{"reason", "outcome", "snapshot_seconds", "plan_seconds", "apply_seconds"}, "",
-		"A turn of a manager's loop. Events: task.start, task.stop, active.changed, control.save, each with its why. One that acted, or took over 100 ms, is always there."},
+		"A turn of a manager's loop. Events: task.start, task.stop, active.changed, offloader.changed, control.save, each with its why. One that acted, or took over 100 ms, is always there."},
 	{"task.spawn", []string{"task", "attempt"}, "", "A task was started; child of the iteration that decided it."},
 	{"task.end", []string{"task", "attempt", "outcome", "ran_seconds", "error.type"}, "its task.spawn", "A task ended."},
 	{"gate.hold", []string{"gate", "holder"}, "", "A stay of over a second in a gate; in the trace of whoever stayed."},
@@ -16,6 +16,7 @@ var spans = []Span{
 	{"wal.ack", []string{"bytes", "flush"}, "", "An acknowledgement that took over 100 ms; child of its sync."},
 	{"backup.segment", []string{"tli", "segment", "partial", "bytes", "stored_bytes", "created", "outcome"}, "the task.spawn of the task that uploads",
 		"An upload of a segment, whole or open (partial). One that failed or took over 10 s is always there, the others by chance."},
+	{"broker.round", []string{"kind", "timelines", "messages", "bytes"}, "", "A round of telling the other nodes. One that took over 100 ms is always there, the others by chance."},
 	{"timeline.create", nil, "", "A timeline is created; in the trace of the request that asked, as all that follow, also where the work goes on without it."},
 	{"timeline.set", nil, "", "A timeline's source is set."},
 	{"timeline.delete", nil, "", "A timeline is deleted."},

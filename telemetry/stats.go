@@ -28,7 +28,8 @@ type NodeStats struct {
 
 	DataDirFree, DataDirCapacity int64 // bytes; 0: not known
 
-	Store *StoreStats // nil: none is configured
+	Store  *StoreStats  // nil: none is configured
+	Broker *BrokerStats // nil: there are no other nodes
 }
 
 // StoreStats is the object store as the node uses it. One that could not be opened yet has no numbers.
@@ -78,6 +79,8 @@ type TimelineStats struct {
 	OldestUnbackedSince time.Time
 	QueueSegments       *int64         // whole segments below the commit LSN that are not in object storage; nil: not known
 	Retained            *RetainedBytes // nil: not known
+
+	Offloader *bool // it is this node's turn to back it up; nil: no object storage
 
 	QuorumKnown    bool // the setting was read
 	Synchronous    bool

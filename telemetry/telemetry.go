@@ -64,6 +64,8 @@ type Telemetry struct {
 	errors   *reporter
 	source   atomic.Pointer[Source]
 
+	gateEntries gateEntries
+
 	tracer    trace.Tracer
 	provider  *sdktrace.TracerProvider // nil: no traces
 	processor *processor               // nil: no traces
@@ -78,6 +80,7 @@ func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	t := &Telemetry{
 		registry: prometheus.NewRegistry(), all: prometheus.NewRegistry(),
 		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[timeline.ID]*operationSteps{},
+		gateEntries: newGateEntries(),
 	}
 	t.counts = newInstruments(t.registry)
 	out := cfg.LogOutput
@@ -121,6 +124,7 @@ func (t *Telemetry) register(cfg Config) {
 		spans = t.processor.accounts
 	}
 	t.registry.MustRegister(&spanCollector{newDesc("telemetry_spans_total"), spans})
+	t.registry.MustRegister(&entryTotals{t.gateEntries, newDesc("gate_entries_total")})
 	t.counts.buildInfo.WithLabelValues(cfg.Version, cfg.Revision, runtime.Version()).Set(1)
 }
 

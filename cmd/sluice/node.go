@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type node struct {
 	started time.Time
 	stage   atomic.Pointer[string]
 	tel     *telemetry.Telemetry
+	peers   []api.PeerInfo                // those of the configuration, of which nothing is heard yet
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the node starts
 	// requests is the gate of those that are answered; see [process.stopHTTP].
 	requests *gate.Gate
@@ -41,7 +43,7 @@ const (
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
 	n.requests = gate.New(gate.Config{
-		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: telemetry.GateTrace},
+		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: telemetry.GateTrace, Clock: gate.NewClock()},
 	})
 	n.enter(stageStarting)
 	return n
@@ -57,7 +59,26 @@ var _ api.Node = (*node)(nil)
 
 // Info implements api.Node.
 func (n *node) Info() api.NodeInfo {
-	return api.NodeInfo{ID: n.id, Version: n.version, Stage: *n.stage.Load(), Started: n.started, Peers: []api.PeerInfo{}}
+	info := api.NodeInfo{ID: n.id, Version: n.version, Stage: *n.stage.Load(), Started: n.started, Peers: slices.Clone(n.peers)}
+	k := n.keeper.Load()
+	if k == nil {
+		return info
+	}
+	if s, ok := k.BrokerStats(); ok {
+		info.Broker = &api.BrokerInfo{Connected: s.Connected}
+		if s.Err != nil && !s.Connected {
+			info.Broker.Error = s.Err.Error()
+		}
+	}
+	for _, heard := range k.Nodes() {
+		i := slices.IndexFunc(info.Peers, func(p api.PeerInfo) bool { return p.ID == heard.ID })
+		if i < 0 {
+			i = len(info.Peers)
+			info.Peers = append(info.Peers, api.PeerInfo{ID: heard.ID})
+		}
+		info.Peers[i].Seen, info.Peers[i].Silent = heard.Heard, heard.Silent
+	}
+	return info
 }
 
 // Ready implements api.Node.

@@ -262,7 +262,7 @@ func TestDeletionSaysWhomItWaitsFor(t *testing.T) {
 	if code := r.exits(10 * time.Second); code != exitDone {
 		t.Errorf("exit status %d", code)
 	}
-	inOrder(t, r.log.String(), "readiness", "drain", "tenants", "http", "telemetry")
+	inOrder(t, r.log.String(), "readiness", "broker", "drain", "tenants", "broker_connection", "http", "telemetry")
 }
 
 // inOrder checks that stages ended one after the other.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/config"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -73,6 +74,9 @@ func serve(ctx context.Context, cfg *config.Config) error {
 
 func newProcess(cfg *config.Config, tel *telemetry.Telemetry) *process {
 	p := &process{cfg: cfg, tel: tel, log: tel.Logger(), node: newNode(cfg.Node.ID, thisBuild().version, tel), ended: make(chan error, 1)}
+	for _, peer := range cfg.Peers {
+		p.node.peers = append(p.node.peers, api.PeerInfo{ID: peer.ID, URL: peer.URL, Silent: true})
+	}
 	diagnostics := diagnostics{dir: filepath.Join(cfg.Node.DataDir, diagnosticsDir)}
 	p.stages = &stages{node: p.node, log: p.log, tel: tel, diagnose: diagnostics.goroutines, tell: p.notify}
 	p.node.shutdown = p.stages
@@ -137,7 +141,10 @@ func (p *process) keeperConfig() keeper.Config {
 	cfg := keeper.Config{
 		NodeID: p.cfg.Node.ID, DataDir: p.cfg.Node.DataDir,
 		Retain: int64(p.cfg.Retain.LocalBytes), DropUnbacked: p.cfg.Retain.Unbacked == config.DropUnbacked,
-		Store: p.storeConfig(), Events: keeperEvents(p.tel), Log: p.log,
+		Store: p.storeConfig(), Broker: p.brokerConfig(), Events: keeperEvents(p.tel), Log: p.log,
+	}
+	for _, peer := range p.cfg.Peers {
+		cfg.Peers = append(cfg.Peers, peer.ID)
 	}
 	for _, t := range p.cfg.Timelines {
 		id, err := timeline.ParseID(t.Name)
@@ -155,6 +162,18 @@ func (p *process) storeConfig() keeper.StoreConfig {
 		URL: o.URL, Compression: backup.Compression(o.Compression), PartialInterval: o.PartialInterval,
 		Backup: backup.Config{Concurrency: o.Concurrency, Log: p.log, Events: p.tel.BackupEvents()},
 	}
+}
+
+func (p *process) brokerConfig() broker.Config {
+	b := p.cfg.Broker
+	cfg := broker.Config{
+		URL: b.URL, ClusterListen: b.ClusterListen, Routes: b.Routes,
+		CredentialsFile: b.CredentialsFile, TLS: broker.TLS{CA: b.TLS.CA, Cert: b.TLS.Cert, Key: b.TLS.Key},
+	}
+	if cfg.Reaches() {
+		cfg.Events = p.tel.BrokerEvents()
+	}
+	return cfg
 }
 
 func (p *process) listen(ctx context.Context) error {
@@ -208,8 +227,10 @@ func (p *process) stop(cause string) error {
 func (p *process) shutdown() []stage {
 	return []stage{
 		{name: "readiness", share: 1, stop: p.unready},
-		{name: "drain", share: 39, stop: p.drain, waitsFor: p.undrained},
-		{name: "tenants", share: 40, stop: p.stopTenants},
+		{name: "broker", share: 1, stop: p.leave},
+		{name: "drain", share: 38, stop: p.drain, waitsFor: p.undrained},
+		{name: "tenants", share: 38, stop: p.stopTenants},
+		{name: "broker_connection", share: 2, stop: p.disconnect},
 		{name: "http", share: 10, stop: p.stopHTTP},
 		{name: "telemetry", share: 10, stop: p.tel.Shutdown},
 	}
@@ -219,6 +240,14 @@ func (p *process) shutdown() []stage {
 func (p *process) unready(ctx context.Context) error {
 	p.notify(ctx, daemon.SdNotifyStopping, extendTimeout(p.cfg.ShutdownTimeout))
 	return nil
+}
+
+// leave tells the other nodes that this one stops, so that what is its turn is another's.
+func (p *process) leave(ctx context.Context) error {
+	if p.keeper == nil {
+		return nil
+	}
+	return p.keeper.Leave(ctx)
 }
 
 // drain brings what is held to object storage, as far as the time allows. What it did not come to is no failure of the
@@ -234,6 +263,14 @@ func (p *process) drain(ctx context.Context) error {
 }
 
 func (p *process) stopTenants(ctx context.Context) error {
+	if p.keeper == nil {
+		return nil
+	}
+	return p.keeper.Stop(ctx)
+}
+
+// disconnect ends the connection to the other nodes, and lets go of the data directory.
+func (p *process) disconnect(ctx context.Context) error {
 	if p.keeper == nil {
 		return nil
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluicewal/sluice/internal/pg"
@@ -60,6 +61,12 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	if s.Backup != nil {
 		backupFields(r, s, *s.Backup)
 	}
+	if o := s.Offloader; o != nil && len(s.Peers) > 0 {
+		r.field("Backed up by", fmt.Sprintf("node %s for %s (%s)", o.Node, since(o.Since), o.Reason))
+	}
+	for _, p := range s.Peers {
+		r.field("Node "+p.Node, peerText(p))
+	}
 	for _, d := range s.Diverged {
 		r.field("Diverged", fmt.Sprintf("TLI %d from %s to %s, kept in %s", d.TLI, d.From, d.To, d.Path))
 	}
@@ -74,7 +81,7 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 	r.field("Incarnation", s.Incarnation)
 	r.add("")
 	r.add("In the source's postgresql.conf, for commits that wait for this node:")
-	r.add(standbyNamesLine(nodeID))
+	r.add(standbyNamesLine(nodeID, s.Peers...))
 }
 
 // backupFields prints what object storage has of a timeline.
@@ -86,8 +93,26 @@ func backupFields(r *rows, s timeline.Status, b timeline.BackupStatus) {
 	r.field("Object storage", withReason(store, b.Error))
 	r.field("Backed up to", s.BackupLSN)
 	r.field("Not backed up", bytesOrUnknown(b.LagBytes)+queueText(b.QueueSegments))
+	if b.HeldBack != "" {
+		r.field("Held back", b.HeldBack)
+	}
 	r.field("Open segment", partialText(b))
 	r.field("Removable below", s.HorizonLSN)
+}
+
+// peerText says how far another node is, as it said itself.
+func peerText(p timeline.PeerStatus) string {
+	text := fmt.Sprintf("durable up to %s of TLI %d", p.FlushLSN, p.TLI)
+	if !p.SourceConnected {
+		text += ", not connected to the source"
+	}
+	if !p.Qualified {
+		text += ", still joining"
+	}
+	if p.Silent {
+		text += ", silent for " + since(p.Seen)
+	}
+	return text
 }
 
 func queueText(segments *int64) string {
@@ -108,9 +133,20 @@ func partialText(b timeline.BackupStatus) string {
 	return fmt.Sprintf("backed up to %s of TLI %d, %s ago", p.End, p.TLI, since(p.At))
 }
 
-// standbyNamesLine is quoted twice: as a name in the list, and as a string in the file.
-func standbyNamesLine(nodeID string) string {
-	return "synchronous_standby_names = '" + strings.ReplaceAll(pg.QuoteSyncName(nodeID), "'", "''") + "'"
+// standbyNamesLine is quoted twice: as a name in the list, and as a string in the file. Of several nodes it wants the most.
+func standbyNamesLine(nodeID string, others ...timeline.PeerStatus) string {
+	names := []string{nodeID}
+	for _, p := range others {
+		names = append(names, p.Node)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = strings.ReplaceAll(pg.QuoteSyncName(name), "'", "''")
+	}
+	if len(names) == 1 {
+		return "synchronous_standby_names = '" + names[0] + "'"
+	}
+	return fmt.Sprintf("synchronous_standby_names = 'ANY %d (%s)'", len(names)/2+1, strings.Join(names, ", "))
 }
 
 // sourceText says what the source is, and since when, if that is known.

@@ -37,6 +37,9 @@ func (n numbers) Node() telemetry.NodeStats {
 	if configured, _ := k.StoreError(); configured {
 		s.Store = storeStats(k)
 	}
+	if b, ok := k.BrokerStats(); ok {
+		s.Broker = &telemetry.BrokerStats{Stats: b, Nodes: k.Nodes()}
+	}
 	return s
 }
 
@@ -82,7 +85,7 @@ func timelineStats(m *keeper.Member) telemetry.TimelineStats {
 	s.State, _ = m.State()
 	if l := m.Log(); l != nil {
 		w := l.Stats()
-		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, m.CommitEnd()
 		s.ReceivedBytes, s.LocalBytes, s.DivergedBytes, s.SyncSince = w.AppendedBytes, w.LocalBytes, w.DivergedBytes, w.SyncSince
 	}
 	fillSource(&s, m)
@@ -106,6 +109,9 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 
 func fillBackup(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.BackupLSN, s.HorizonLSN = m.Backup().LSN, m.Horizon()
+	if turn := m.Manager().Turn(); turn.Node != "" || turn.Why != "" {
+		s.Offloader = &turn.Mine
+	}
 	if q, known := m.Queue(); known {
 		s.BackupLagBytes, s.QueueSegments, s.OldestUnbackedSince = &q.LagBytes, &q.Segments, q.Since
 	}

@@ -66,13 +66,23 @@ type NodeInfo struct {
 	Stage   string     `json:"stage"` // starting, running, or the stage of the shutdown
 	Started time.Time  `json:"started,omitzero"`
 	Peers   []PeerInfo `json:"peers"`
+	// Broker is how the other nodes are heard; absent where there is none.
+	Broker *BrokerInfo `json:"broker,omitempty"`
+}
+
+// BrokerInfo is the connection to the other nodes.
+type BrokerInfo struct {
+	Connected bool   `json:"connected"`
+	Error     string `json:"error"` // why not, if that is known
 }
 
 // PeerInfo is another node, as this one knows it.
 type PeerInfo struct {
 	ID   string    `json:"id"`
 	URL  string    `json:"url"`
-	Seen time.Time `json:"seen,omitzero"` // last heard of
+	Seen time.Time `json:"seen,omitzero"` // last heard of; absent: not since this node started
+	// Silent says that nothing was heard of it for longer than a live node is silent.
+	Silent bool `json:"silent"`
 }
 
 // A Mode says what a tenant does on this node.

@@ -110,6 +110,18 @@ func (t *Timeline) BackupLSN(ctx context.Context, h pg.History, from pg.LSN) (pg
 	}
 }
 
+// RunEnd is how far the unbroken run of whole segments goes from one border on, along the history, up to another. Each is
+// asked for: there are few. With an error it is how far that was found out.
+func (t *Timeline) RunEnd(ctx context.Context, h pg.History, from, to pg.LSN) (pg.LSN, error) {
+	for n := t.layout.size.SegNo(from); n < t.layout.size.SegNo(to); n++ {
+		there, err := t.has(ctx, NewestAt(h, n, t.layout.size), n)
+		if err != nil || !there {
+			return max(from, t.layout.size.Start(n)), err
+		}
+	}
+	return max(from, to), nil
+}
+
 // NewestAt returns the TLI that has the segment with a number whole: the newest that begins in it or below. The parent's, of a
 // segment in which it was left, stays open for ever.
 func NewestAt(h pg.History, n pg.SegNo, size pg.SegmentSize) pg.TLI {

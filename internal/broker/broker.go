@@ -51,6 +51,9 @@ type Config struct {
 	Log          *slog.Logger // hears what NATS has to say; nil: nobody does
 }
 
+// Reaches reports whether anybody can be reached: an embedded server that waits for no other is alone.
+func (c *Config) Reaches() bool { return c.URL != "" && (c.URL != Embedded || c.ClusterListen != "") }
+
 // forgetAfter is how long a node, or its word about a timeline, is remembered.
 const forgetAfter = 10 * time.Minute
 
@@ -112,7 +115,7 @@ func New(cfg Config, timelines Timelines) *Broker {
 
 // Run speaks and listens until ctx ends. It fails if the embedded server cannot listen, or the configuration cannot be
 // used. A server that is away is no failure: it is tried for ever. When Run returns it has left no goroutine, and calls
-// nothing any more.
+// nothing any more; one that failed may be run again.
 func (b *Broker) Run(ctx context.Context) error {
 	server, err := b.startServer(ctx)
 	if err != nil {

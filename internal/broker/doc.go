@@ -25,5 +25,5 @@
 // is told to; it wants their certificate where TLS is configured, and the user and password of the routes where they
 // have one.
 //
-// [Broker.Run] is called once; all other methods may be called at any time, from any goroutine, and wait for nothing.
+// [Broker.Run] is called once, and again after it failed; all other methods may be called at any time, from any goroutine, and wait for nothing.
 package broker

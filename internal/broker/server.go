@@ -24,6 +24,9 @@ type embedded struct {
 	token string // of its only client; "" where there is no socket
 }
 
+// routeErrorReports is how many tries to reach another node's server, one a second, share a line of the log.
+const routeErrorReports = 3600
+
 // startTimeout is how long the embedded server may take to listen.
 const startTimeout = 10 * time.Second
 
@@ -118,6 +121,7 @@ func (c *Config) serverOptions() (*server.Options, error) {
 	if opts.Cluster.Port == 0 {
 		opts.Cluster.Port = server.RANDOM_PORT
 	}
+	opts.ConnectErrorReports, opts.ReconnectErrorReports = routeErrorReports, routeErrorReports
 	opts.Cluster.PoolSize = -1 // one connection to each node carries all there is to say
 	if err := c.addRoutes(opts); err != nil {
 		return nil, err

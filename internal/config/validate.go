@@ -35,6 +35,9 @@ func (c *Config) validate(d *decoder) {
 	v.oneOf("retain.unbacked", c.Retain.Unbacked, KeepUnbacked, DropUnbacked)
 	c.validatePeers(v)
 	c.Broker.validate(v)
+	if len(c.Peers) > 0 && c.Broker.URL == "embedded" && c.Broker.ClusterListen == "" {
+		v.fail("peers", "need a broker that reaches them: broker.cluster_listen with broker.routes, or broker.url")
+	}
 	if c.ShutdownTimeout <= 0 {
 		v.fail("shutdown_timeout", "has to be above 0")
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -22,6 +23,12 @@ func BenchmarkEnterLeave(b *testing.B) {
 		{"gate/exact-clock", func(b *testing.B) func() { return visits(b, nil) }},
 		{"gate/told", func(b *testing.B) func() {
 			return visits(b, &Hooks{Clock: NewClock(), Events: Events{Left: func(Exit) {}}})
+		}},
+		{"gate/counted", func(b *testing.B) func() {
+			counts := new(Counts)
+			return visits(b, &Hooks{Clock: NewClock(), Events: Events{
+				Counts: func(string) *Counts { return counts }, Left: func(Exit) {}, LongStay: time.Second,
+			}})
 		}},
 		{"rwmutex", func(*testing.B) func() {
 			var mu sync.RWMutex

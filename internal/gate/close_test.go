@@ -187,3 +187,46 @@ func TestEventsTellAStay(t *testing.T) {
 		}
 	})
 }
+
+// TestShortStaysAreCountedAndNotTold, nor is an entry that nobody traces.
+func TestShortStaysAreCountedAndNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s story
+		counts := map[string]*Counts{"timeline": {}, "tenant": {}}
+		traced := false
+		hooks := &Hooks{
+			Clock: NewClock(),
+			Trace: func(context.Context) (t Trace) {
+				if traced {
+					t.SpanID[0] = 1
+				}
+				return t
+			},
+			Events: Events{
+				Counts:   func(kind string) *Counts { return counts[kind] },
+				Entered:  func(_ context.Context, e Entry) { s.tell("enter %s", e.Holder) },
+				Left:     func(e Exit) { s.tell("left %s after %v", e.Holder, e.Held.Round(tick)) },
+				LongStay: time.Second,
+			},
+		}
+		g, other := New(Config{Kind: "timeline", Hooks: hooks}), New(Config{Kind: "timeline", Hooks: hooks})
+		short := mustEnter(t, g, "short")
+		long := mustEnter(t, other, "long")
+		time.Sleep(time.Second - 2*tick)
+		short.Leave()
+		time.Sleep(time.Second)
+		long.Leave()
+		traced = true
+		mustEnter(t, g, "traced").Leave()
+		if err := g.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Enter(t.Context(), "late"); err == nil {
+			t.Error("entered a closed gate")
+		}
+		s.compare(t, []string{"left long after 1.98s", "enter traced", "enter late"})
+		if c := counts["timeline"]; c.Entered.Load() != 3 || c.Refused.Load() != 1 || counts["tenant"].Entered.Load() != 0 {
+			t.Errorf("counted: %d entered, %d refused", c.Entered.Load(), c.Refused.Load())
+		}
+	})
+}

@@ -3,6 +3,7 @@ package gate
 import (
 	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -49,7 +50,10 @@ func TestSeatIsACacheLine(t *testing.T) {
 
 func TestEnterAndLeaveAllocateNothing(t *testing.T) {
 	hooks := &Hooks{Clock: NewClock(), Events: Events{Left: func(Exit) {}}}
-	for name, g := range map[string]*Gate{"bare": New(Config{}), "with hooks": New(Config{Hooks: hooks})} {
+	counted := &Hooks{Clock: NewClock(), Events: Events{Counts: func(string) *Counts { return new(Counts) }, Left: func(Exit) {}, LongStay: time.Second}}
+	for name, g := range map[string]*Gate{
+		"bare": New(Config{}), "with hooks": New(Config{Hooks: hooks}), "counted": New(Config{Hooks: counted}),
+	} {
 		ctx := t.Context()
 		mustEnter(t, g, "first").Leave()
 		allocations := testing.AllocsPerRun(1000, func() {

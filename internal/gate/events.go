@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,12 +10,18 @@ import (
 // called without a lock, on the goroutine that caused the event, and must be
 // quick: the byte path enters gates too.
 type Events struct {
-	// Entered is called for every entry, also for those refused.
+	// Counts returns where the entries of a kind's gates are counted. It is called
+	// once for each gate; many gates share what it returns.
+	Counts func(kind string) *Counts
+	// Entered is called for an entry that is traced ([Hooks.Trace]), also for one
+	// that is refused; for all others there are Counts.
 	Entered func(context.Context, Entry)
-	// Left is called after a pass was left: a Close that waited for it may return
-	// at the same time. It has no context, as whoever leaves need not be who
-	// entered.
+	// Left is called after a pass was left that was held for LongStay or longer: a
+	// Close that waited for it may return at the same time. It has no context, as
+	// whoever leaves need not be who entered.
 	Left func(Exit)
+	// LongStay is how long a stay is that is worth telling; 0: each is.
+	LongStay time.Duration
 	// CloseStarted is called when a Close begins to wait; the context that it
 	// returns is that of the other close events.
 	CloseStarted func(context.Context, CloseStart) context.Context
@@ -25,6 +32,13 @@ type Events struct {
 	CloseEnded func(context.Context, CloseEnd)
 	// Misused is called when a pass was used wrongly: a bug, harmless as such.
 	Misused func(Misuse)
+}
+
+// Counts are the entries of many gates, of those that are gone too. To count is
+// what an event for each entry would cost a tenth of.
+type Counts struct {
+	Entered atomic.Uint64 // let in
+	Refused atomic.Uint64
 }
 
 // Entry is an attempt to enter.
@@ -98,6 +112,20 @@ func (e *Events) closeWaiting(ctx context.Context, wait CloseWait) {
 func (e *Events) closeEnded(ctx context.Context, end CloseEnd) {
 	if e.CloseEnded != nil {
 		e.CloseEnded(ctx, end)
+	}
+}
+
+// entered counts an attempt to enter, and reports it if it is traced.
+func (g *Gate) entered(ctx context.Context, h Holder, ok bool, trace *Trace) {
+	if c := g.counts; c != nil {
+		if ok {
+			c.Entered.Add(1)
+		} else {
+			c.Refused.Add(1)
+		}
+	}
+	if entered := g.hooks.Events.Entered; entered != nil && trace != nil && *trace != (Trace{}) {
+		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: !ok})
 	}
 }
 

@@ -41,6 +41,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 )
 
 var (
@@ -94,6 +95,7 @@ var noHooks = new(Hooks)
 type Gate struct {
 	kind, name string
 	hooks      *Hooks
+	counts     *Counts              // of its kind; nil: nobody counts
 	room       atomic.Pointer[room] // nil until somebody enters or closes
 }
 
@@ -102,6 +104,9 @@ func New(cfg Config) *Gate {
 	g := &Gate{kind: cfg.Kind, name: cfg.Name, hooks: cfg.Hooks}
 	if g.hooks == nil {
 		g.hooks = noHooks
+	}
+	if counts := g.hooks.Events.Counts; counts != nil {
+		g.counts = counts(g.kind)
 	}
 	return g
 }
@@ -129,7 +134,8 @@ func (g *Gate) furnish() *room {
 type Pass struct {
 	gate   *Gate
 	holder Holder
-	token  token // tells this pass from all others of the gate
+	token  token         // tells this pass from all others of the gate
+	since  time.Duration // on the room's clock
 }
 
 // Enter lets the caller in, or returns [ErrClosed]. It never waits. The context
@@ -142,35 +148,38 @@ func (g *Gate) Enter(ctx context.Context, h Holder) (Pass, error) {
 		trace = &t
 	}
 	r := g.inside()
-	t, ok := r.admit(firstTry(), h, trace)
+	now := r.clock.since()
+	t, ok := r.admit(firstTry(), h, now, trace)
 	if !ok {
 		r.refused.Add(1)
 	}
-	if entered := g.hooks.Events.Entered; entered != nil {
-		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: !ok})
-	}
+	g.entered(ctx, h, ok, trace)
 	if !ok {
 		return Pass{}, ErrClosed
 	}
-	return Pass{gate: g, holder: h, token: t}, nil
+	return Pass{gate: g, holder: h, token: t, since: now}, nil
 }
 
 // Leave gives the pass back. Leaving twice does nothing the second time, and is
 // reported as [LeftTwice]: somebody used the object without being inside.
 func (p Pass) Leave() {
-	switch {
-	case p.gate == nil:
-	case p.gate.hooks.Events.Left != nil:
-		p.leaveTold()
-	case !p.gate.room.Load().dismiss(p.token, nil):
+	if p.gate == nil {
+		return
+	}
+	r := p.gate.room.Load()
+	if events := &p.gate.hooks.Events; events.Left != nil && r.clock.since()-p.since >= events.LongStay {
+		p.leaveTold(r)
+		return
+	}
+	if !r.dismiss(p.token, nil) {
 		p.gate.misuse(LeftTwice, p.holder)
 	}
 }
 
 // leaveTold is Leave where somebody wants to know of the stay.
-func (p Pass) leaveTold() {
+func (p Pass) leaveTold(r *room) {
 	var stay record
-	if !p.gate.room.Load().dismiss(p.token, &stay) {
+	if !r.dismiss(p.token, &stay) {
 		p.gate.misuse(LeftTwice, p.holder)
 		return
 	}

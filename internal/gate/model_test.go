@@ -36,7 +36,7 @@ func newHouse(o *explore.Order, seats int, events Events) *house {
 	hooks := &Hooks{Events: events, pause: o.Step}
 	h := &house{
 		gate:  New(Config{Hooks: hooks}),
-		enter: func(h *house) (Pass, bool) { return h.pass(h.room.admit(0, "visitor", nil)) },
+		enter: func(h *house) (Pass, bool) { return h.pass(h.room.admit(0, "visitor", 0, nil)) },
 		leave: func(_ *house, p Pass) { p.Leave() },
 		close: func(h *house, ctx context.Context) error { return h.gate.Close(ctx) },
 		step:  o.Step,
@@ -277,7 +277,7 @@ func TestModelFindsSeededBugs(t *testing.T) {
 					s.store(h.room.pause, (seen + onePass).with(taken))
 					return h.pass((seen + onePass).with(taken), true)
 				}
-				return h.pass(h.room.admit(0, "visitor", nil))
+				return h.pass(h.room.admit(0, "visitor", 0, nil))
 			}
 		},
 		"a pass that was left throws out who came after": func(h *house) {
@@ -341,7 +341,7 @@ func (h *house) takeUnchecked() (Pass, bool) {
 	s := &h.room.seats[0]
 	seen := s.load(h.room.pause)
 	if !seen.is(empty) || !s.swap(h.room.pause, seen, busy) {
-		return h.pass(h.room.admit(0, "visitor", nil))
+		return h.pass(h.room.admit(0, "visitor", 0, nil))
 	}
 	s.store(h.room.pause, (seen + onePass).with(taken))
 	return h.pass((seen + onePass).with(taken), true)

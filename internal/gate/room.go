@@ -58,8 +58,8 @@ func (r *room) lock() {
 
 // admit gives a newcomer the first free seat, or a place in the crowd; false: the
 // gate closes. It begins to look at the seat first; no trace is nil.
-func (r *room) admit(first uint, h Holder, trace *Trace) (token, bool) {
-	now, seats := r.clock.since(), r.seats
+func (r *room) admit(first uint, h Holder, now time.Duration, trace *Trace) (token, bool) {
+	seats := r.seats
 	for i := range uint(len(seats)) {
 		s := &seats[(first+i)&uint(len(seats)-1)]
 		seen := s.peek()

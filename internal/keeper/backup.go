@@ -30,8 +30,11 @@ func (m *Member) backup(ctx context.Context) error {
 	if err := m.claim(ctx, t); err != nil {
 		return err
 	}
+	if err := m.confirm(ctx, t); err != nil {
+		return err
+	}
 	uploader := backup.NewUploader(t, m.openWhole)
-	for {
+	for m.uploads() {
 		line := m.Log().Lineage()
 		r, more := rangeToUpload(line, m.Backup(), m.committed(), m.Control().SegmentSize)
 		if !more {
@@ -45,6 +48,33 @@ func (m *Member) backup(ctx context.Context) error {
 			return fmt.Errorf("back up: %w", err)
 		}
 	}
+	return m.cleanPartials(ctx, t)
+}
+
+// uploads reports whether this node brings WAL to object storage, and not another:
+// it is its turn, or it lets go of the timeline and waits for nobody.
+func (m *Member) uploads() bool {
+	return m.manager.Turn().Mine || m.Snapshot().Draining && !m.keeper.leaving.Load()
+}
+
+// confirm looks for what another node says that it has brought to object storage.
+// Its word alone lets no WAL go.
+func (m *Member) confirm(ctx context.Context, t *backup.Timeline) error {
+	heard := m.heard()
+	said := heard.Backup()
+	line, b, size := m.Log().Lineage(), m.Backup(), m.Control().SegmentSize
+	if said.TLI != line.TLI || b.LSN == 0 {
+		return nil
+	}
+	end, err := t.RunEnd(ctx, line, b.LSN, min(size.StartOf(said.LSN), size.StartOf(m.committed())))
+	if end > b.LSN {
+		m.BackedUp(pg.Position{TLI: line.TLI, LSN: end})
+		tasks.Progress(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("look for what another node has backed up: %w", err)
+	}
+	return nil
 }
 
 func (m *Member) openWhole(tli pg.TLI, n pg.SegNo) (backup.SourceSegment, error) {
@@ -56,10 +86,7 @@ func (m *Member) openWhole(tli pg.TLI, n pg.SegNo) (backup.SourceSegment, error)
 }
 
 // committed is the end of what may leave this node, on the newest TLI.
-func (m *Member) committed() pg.LSN {
-	s := m.Log().Stats()
-	return min(s.CommitEnd, s.Flush.LSN)
-}
+func (m *Member) committed() pg.LSN { return min(m.CommitEnd(), m.Log().Flushed().LSN) }
 
 // rangeToUpload is the next run of whole segments of one TLI that are to be
 // uploaded. It is pure. Of a TLI that is not claimed nothing goes: another

@@ -62,7 +62,7 @@ func (m *Member) check(ctx context.Context) ([]Finding, error) {
 	e := evidence{nodeID: m.keeper.cfg.NodeID, timeline: m.ID(), control: *m.Control(), held: m.Held()}
 	e.state, _, e.receiver = m.SourceState()
 	if l := m.Log(); l != nil {
-		h := heldBy(l)
+		h := heldBy(l, m.CommitEnd())
 		e.flush, e.commit = h.position, h.recordEnd
 		e.oldest = oldest(h.segments, h.position.LSN, e.control.SegmentSize)
 	}

@@ -95,7 +95,7 @@ func (m *Member) find(ctx context.Context, r WALRequest, store restore.Place) (r
 	at := place{name: "node " + m.keeper.cfg.NodeID, control: c}
 	newest := m.Held().Position.TLI
 	if l != nil {
-		at.held, newest = heldBy(l), l.Position().TLI
+		at.held, newest = heldBy(l, m.CommitEnd()), l.Position().TLI
 	}
 	found := restore.Find(ctx, req, []restore.Place{at}, store, RequiredQuorum(*c, newest))
 	if found.Tail == 0 {

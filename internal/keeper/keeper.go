@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
@@ -57,8 +59,13 @@ type Config struct {
 	DropUnbacked bool
 	Store        StoreConfig
 	Timelines    []TimelineConfig
-	Events       Events
-	Log          *slog.Logger
+	// Broker says how the other nodes are reached; without a URL, they are not.
+	// Node and Log are the keeper's word. Peers are the other nodes that are known
+	// by configuration.
+	Broker broker.Config
+	Peers  []string
+	Events Events
+	Log    *slog.Logger
 	// FS is the file system below DataDir; nil = the operating system's.
 	FS wal.FS
 }
@@ -71,6 +78,12 @@ type Keeper struct {
 	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
 	gates  *gate.Hooks // of all gates
+
+	broker  *broker.Broker // nil: nobody else can be reached
+	link    link
+	active  timeline.Set // the active timelines
+	leaving atomic.Bool  // see Leave
+	stopped atomic.Bool  // see Stop
 
 	// running counts managers and operations; Shutdown waits for them. What begins
 	// while a node runs is added with mu held, after a look at stopping.
@@ -117,6 +130,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 		operations: map[timeline.ID]*operation{}, changing: map[timeline.TenantID]timeline.Operation{},
 	}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	k.broker = k.newBroker()
 	k.gates = &gate.Hooks{Trace: cfg.Events.Trace, Events: cfg.Events.Gate, Clock: gate.NewClock()}
 	return k
 }
@@ -142,6 +156,7 @@ func (k *Keeper) start(ctx context.Context) error {
 				slog.String("timeline", want.ID.String()), slog.Any("error", err))
 		}
 	}
+	k.startBroker()
 	k.resumeDeletions()
 	k.resumeChanges()
 	return nil
@@ -345,11 +360,15 @@ func (k *Keeper) membersOf(t *tenant) []*Member {
 }
 
 func (k *Keeper) timelineConfig(id timeline.ID) timeline.Config {
-	return timeline.Config{
+	cfg := timeline.Config{
 		Dir: timeline.Dir(k.cfg.DataDir, id), FS: k.cfg.FS, NodeID: k.cfg.NodeID,
 		Gate: gate.Config{Kind: "timeline", Name: id.String(), Hooks: k.gates},
 		WAL:  k.cfg.Events.wal(id), DecideSeal: k.sealDecider(id),
 	}
+	if k.broker != nil {
+		cfg.CommitBound = k.commitBound
+	}
+	return cfg
 }
 
 // sealDecider is where an end of that timeline is decided; nil: on the node.
@@ -379,7 +398,10 @@ func (k *Keeper) member(id timeline.ID) (*Member, error) {
 // lock on the data directory goes. When ctx ends first, the error lists who is
 // still inside; it may be called again to finish, and after that.
 func (k *Keeper) Shutdown(ctx context.Context) error {
-	if err := k.stopAll(ctx); err != nil {
+	if err := k.Stop(ctx); err != nil {
+		return err
+	}
+	if err := k.stopBroker(ctx); err != nil {
 		return err
 	}
 	return errors.Join(k.depot.close(), k.unlock())
@@ -413,7 +435,18 @@ func (k *Keeper) Drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// stopAll is Shutdown with the data directory still locked.
+// Stop is the part of Shutdown that stops the tenants; the other nodes are still
+// told, and the data directory is locked. Once it has succeeded it does nothing.
+func (k *Keeper) Stop(ctx context.Context) error {
+	if k.stopped.Load() {
+		return nil
+	}
+	err := k.stopAll(ctx)
+	k.stopped.Store(err == nil)
+	return err
+}
+
+// stopAll is Stop, each time.
 func (k *Keeper) stopAll(ctx context.Context) error {
 	k.mu.Lock()
 	k.stopping = true

@@ -330,7 +330,7 @@ func (k *Keeper) Seal(ctx context.Context, id timeline.ID, acceptDataLoss bool) 
 	var res timeline.SealResult
 	err = m.during(ctx, func(ctx context.Context) (err error) {
 		res, err = m.seal(ctx, acceptDataLoss)
-		return err
+		return m.sealedByOne(err)
 	})
 	return res, err
 }

@@ -32,6 +32,9 @@ type Member struct {
 	manager *manager.Manager
 	inside  gate.Pass // the tenant's
 	leave   sync.Once // leaves it
+	// membership is the timeline's among the active ones; its manager's to change.
+	membership *timeline.Membership
+	lastKey    atomic.Pointer[keyOf] // see key
 
 	receiver       atomic.Pointer[receiver]
 	lastSettings   atomic.Pointer[replication.Settings]
@@ -60,7 +63,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1)}
+	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1), membership: k.active.Join(tl)}
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}
@@ -70,6 +73,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
 		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
+		Heard: m.heard, Membership: m.membership, Tell: m.tell,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	}))
 	k.mu.Lock()

@@ -24,16 +24,17 @@ type place struct {
 type held struct {
 	position    pg.Position // raw end of what is durable
 	recordEnd   pg.LSN      // the last complete record's, of what is durable
+	commit      pg.LSN      // of which so much is on enough nodes
 	segments    []wal.SegmentInfo
 	openSegment func(pg.TLI, pg.SegNo) (*wal.SegmentReader, error)
 	history     func(pg.TLI) ([]byte, error)
 }
 
-// heldBy tells what an open log holds.
-func heldBy(l *wal.Log) held {
+// heldBy tells what an open log holds, of which so much is committed.
+func heldBy(l *wal.Log, commit pg.LSN) held {
 	s := l.Stats()
 	return held{
-		position: s.Flush, recordEnd: s.CommitEnd, segments: l.Segments(),
+		position: s.Flush, recordEnd: s.CommitEnd, commit: min(s.CommitEnd, commit), segments: l.Segments(),
 		openSegment: l.OpenSegment, history: l.History,
 	}
 }
@@ -66,7 +67,7 @@ func OpenOffline(fsys wal.FS, dataDir string, id timeline.ID) (*Offline, error) 
 			return nil, err
 		}
 		h = held{
-			position: i.Position, recordEnd: i.RecordEnd, segments: i.Segments,
+			position: i.Position, recordEnd: i.RecordEnd, commit: c.CommitOf(i.Position.TLI, i.RecordEnd), segments: i.Segments,
 			openSegment: i.OpenSegment, history: i.History,
 		}
 	}
@@ -92,7 +93,7 @@ func (p place) fill(a *restore.Answer, f restore.File) error {
 	if a.History, err = p.newest(); err != nil {
 		return err
 	}
-	a.SystemID, a.CommitLSN = p.control.SystemID, p.held.recordEnd
+	a.SystemID, a.CommitLSN = p.control.SystemID, p.held.commit
 	a.Qualified = p.control.QualifiedAt(p.held.position)
 	a.StartLSN, a.OldestLSN = p.control.Start.LSN, oldest(p.held.segments, p.held.position.LSN, p.control.SegmentSize)
 	a.Seals = map[pg.TLI]pg.LSN{}

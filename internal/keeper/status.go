@@ -116,7 +116,7 @@ func (m *Member) Status() timeline.Status {
 	s := timeline.Status{
 		Tenant: string(m.ID().Tenant), Timeline: m.ID().Name, Incarnation: string(c.Incarnation),
 		State: string(state), SegmentSize: int64(c.SegmentSize),
-		Diverged: []timeline.DivergedStatus{}, Peers: []timeline.PeerStatus{},
+		Diverged: []timeline.DivergedStatus{}, Peers: m.peerStatus(),
 		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: gateStatus(m.Gate()),
 	}
 	if why != nil {
@@ -143,7 +143,7 @@ func (m *Member) fillPositions(s *timeline.Status) {
 		return
 	}
 	w := l.Stats()
-	s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+	s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, m.CommitEnd()
 	s.StartLSN, s.LocalBytes = m.Control().Start.LSN, w.LocalBytes
 	s.BackupLSN, s.HorizonLSN = m.Backup().LSN, m.Horizon()
 	for _, d := range w.Diverged {
@@ -154,6 +154,9 @@ func (m *Member) fillPositions(s *timeline.Status) {
 func (m *Member) fillManager(s *timeline.Status) {
 	ms := m.manager.Status()
 	s.Active = ms.Active
+	if ms.Turn.Node != "" {
+		s.Offloader = &timeline.OffloaderStatus{Node: ms.Turn.Node, Since: ms.Turn.Since, Reason: string(ms.Turn.Why)}
+	}
 	s.Manager = timeline.ManagerStatus{
 		Phase: m.phaseOf(ms).String(), PhaseSince: ms.PhaseSince,
 		Iterations: int64(ms.Iterations), NoopIterations: int64(ms.Noops), LastReason: ms.LastReasons.String(),

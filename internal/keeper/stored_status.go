@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
@@ -49,10 +50,33 @@ func (m *Member) backupStatus() *timeline.BackupStatus {
 	if q, known := m.Queue(); known {
 		s.LagBytes, s.QueueSegments = &q.LagBytes, &q.Segments
 	}
+	s.HeldBack = m.heldBack()
 	if b.Partial.LSN != 0 {
 		s.Partial = &timeline.PartialStatus{TLI: b.Partial.TLI, End: b.Partial.LSN, At: b.PartialAt}
 	}
 	return s
+}
+
+// heldBack says why WAL that is durable here does not leave this node: too few
+// others have said that they have it.
+func (m *Member) heldBack() string {
+	l := m.Log()
+	if l == nil || m.keeper.broker == nil {
+		return ""
+	}
+	size, commit, held := m.Control().SegmentSize, m.CommitEnd(), l.Stats().CommitEnd
+	if size.StartOf(commit) >= size.StartOf(held) {
+		return "" // no whole segment waits
+	}
+	text := fmt.Sprintf("what lies above %s is not known to be on enough nodes", commit)
+	stats := m.keeper.broker.Stats()
+	if stats.Connected {
+		return text
+	}
+	if stats.Err != nil {
+		return fmt.Sprintf("%s: the broker cannot be reached (%v)", text, stats.Err)
+	}
+	return text + ": the broker cannot be reached"
 }
 
 // storeAvailable tells what came of the last try.

@@ -47,13 +47,24 @@ func (m *Manager) start(ctx context.Context, d Decision) {
 	}
 }
 
-// announce tells whether the timeline is active, if that has changed.
+// announce tells whether the timeline is active, and whose turn it is, if that has
+// changed.
 func (m *Manager) announce(ctx context.Context, p *Plan) {
-	if !p.ActiveChanged {
-		return
+	was := m.turn
+	m.turn = p.Turn
+	if p.ActiveChanged {
+		m.active = p.Active
+		if m.cfg.Membership != nil {
+			m.cfg.Membership.SetActive(p.Active)
+		}
+		m.cfg.Events.activeChanged(ctx, ActiveChange{Active: p.Active, Why: p.ActiveWhy})
 	}
-	m.active = p.Active
-	m.cfg.Events.activeChanged(ctx, ActiveChange{Active: p.Active, Why: p.ActiveWhy})
+	if p.TurnChanged {
+		m.cfg.Events.offloaderChanged(ctx, OffloaderChange{From: was.Node, To: p.Turn.Node, Mine: p.Turn.Mine, Why: p.Turn.Why})
+	}
+	if (p.ActiveChanged || p.TurnChanged) && m.cfg.Tell != nil {
+		m.cfg.Tell()
+	}
 }
 
 // save saves the control file, or remembers when to try again.

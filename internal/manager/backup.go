@@ -61,8 +61,12 @@ func wantsBackup(v *view, _ time.Time, cfg *Config) (bool, Why) {
 		return true, WhyUnclaimed
 	case v.BackupUndelivered:
 		return true, WhyUndelivered
-	case v.queued():
+	case v.queued() && v.uploading:
 		return true, WhySegments
+	case v.confirmable():
+		return true, WhyConfirm
+	case v.queued():
+		return false, WhyNotOurTurn
 	}
 	return false, WhyNothingToBackUp
 }
@@ -88,6 +92,8 @@ func wantsPartial(v *view, now time.Time, cfg *Config) (bool, Why) {
 		return false, WhyBorder
 	case !v.partialBehind():
 		return false, WhyStored
+	case !v.uploading:
+		return false, WhyNotOurTurn
 	case v.Draining:
 		return true, WhyDraining
 	case v.NewestSealed:

@@ -12,7 +12,7 @@ import (
 type Candidate struct {
 	Node  string
 	Heard time.Time // when it said that; of this node: now
-	// Start is the first position that it holds, End its record end on its newest TLI.
+	// Start is the first position that it still holds, End what is durable there on its newest TLI.
 	Start, End pg.Position
 	// CanUpload says that it has object storage that it can use, as far as it knows; Stalled for how long it has had
 	// WAL to upload and has uploaded none, though it tried; Offloading that it thinks it is its turn.

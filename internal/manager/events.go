@@ -19,6 +19,9 @@ type Events struct {
 	Iterated func(context.Context, Iteration)
 	// ActiveChanged is called for real changes only.
 	ActiveChanged func(context.Context, ActiveChange)
+	// OffloaderChanged is called when another node's turn to back up has come, where
+	// several keep the timeline.
+	OffloaderChanged func(context.Context, OffloaderChange)
 	// SaveFailed is called when the control file could not be saved.
 	SaveFailed func(context.Context, SaveFailure)
 	// Panicked is called when an iteration panicked: a bug. The manager goes on.
@@ -45,6 +48,13 @@ type Iteration struct {
 type ActiveChange struct {
 	Active bool
 	Why    Why
+}
+
+// OffloaderChange is the turn to back up that has gone from one node to another.
+type OffloaderChange struct {
+	From, To string // nodes; "": nobody
+	Mine     bool   // it is this node's now
+	Why      Why
 }
 
 // SaveFailure is a control file that could not be saved.
@@ -77,6 +87,12 @@ func (e *Events) iterated(ctx context.Context, i Iteration) {
 func (e *Events) activeChanged(ctx context.Context, c ActiveChange) {
 	if e.ActiveChanged != nil {
 		e.ActiveChanged(ctx, c)
+	}
+}
+
+func (e *Events) offloaderChanged(ctx context.Context, c OffloaderChange) {
+	if e.OffloaderChanged != nil {
+		e.OffloaderChanged(ctx, c)
 	}
 }
 

@@ -31,6 +31,12 @@ type Timeline interface {
 	SaveControl(context.Context) error
 }
 
+// Membership is what a manager needs of a [timeline.Membership].
+type Membership interface {
+	SetActive(active bool) (changed bool)
+	End() (changed bool)
+}
+
 // Bodies are the tasks' work, one for each task there is.
 type Bodies map[tasks.Name]func(context.Context) error
 
@@ -51,8 +57,16 @@ type Config struct {
 	// Secondary says that the tenant keeps a warm copy: nothing is received or
 	// uploaded, object storage is followed.
 	Secondary bool
-	Events    Events
-	Tasks     tasks.Events
+	// Heard tells of the other nodes that keep the timeline; it waits for no I/O.
+	// Nil: there are none.
+	Heard func() Heard
+	// Membership is the timeline's among the active ones; nil: nobody asks for them.
+	Membership Membership
+	// Tell makes the other nodes hear at once what has begun or ended; nil: there
+	// are none.
+	Tell   func()
+	Events Events
+	Tasks  tasks.Events
 }
 
 // Manager manages one timeline. Make one with [New].
@@ -72,6 +86,8 @@ type Manager struct {
 	saveNotBefore time.Time
 	panics        int // iterations in a row
 	dirt          dirt
+	turn          Turn      // as decided last
+	queuedSince   time.Time // see view
 
 	mu       sync.Mutex
 	iterated chan struct{} // guarded by mu; closed at the end of an iteration; nil: nobody waits for one
@@ -149,7 +165,7 @@ func (m *Manager) supervised(ctx context.Context, reasons timeline.WakeReasons) 
 			err = &tasks.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	lookAgain = m.turn(ctx, reasons)
+	lookAgain = m.iterate(ctx, reasons)
 	m.panics = 0
 	return lookAgain, nil
 }
@@ -169,8 +185,8 @@ func (m *Manager) recoverFrom(ctx context.Context, err error) timeline.WakeReaso
 	return m.tl.Wake().Take().With(timeline.ReasonRecovered)
 }
 
-// turn is one iteration. It returns when to look again.
-func (m *Manager) turn(ctx context.Context, reasons timeline.WakeReasons) time.Time {
+// iterate is one iteration. It returns when to look again.
+func (m *Manager) iterate(ctx context.Context, reasons timeline.WakeReasons) time.Time {
 	began := time.Now()
 	m.phase.enter(PhaseSnapshot)
 	v := m.look(reasons)
@@ -178,12 +194,14 @@ func (m *Manager) turn(ctx context.Context, reasons timeline.WakeReasons) time.T
 	m.phase.enter(PhasePlan)
 	looked := time.Now()
 	p := plan(&v, looked, &m.cfg)
-	m.last.Store(&turnRecord{reasons: reasons, plan: p})
+	m.last.Store(&turnRecord{reasons: reasons, plan: p, queuedSince: m.queuedSince})
 	ctx = m.cfg.Events.planned(ctx, Planned{Reasons: reasons, Began: began, Plan: p})
 
 	m.phase.enter(PhaseApply)
 	planned := time.Now()
 	lookAgain := m.apply(ctx, &p)
+
+	m.PeersSaid() // who spoke while this was planned compared it with what was decided before
 
 	acted := p.Acts()
 	m.counts.iterated(reasons.First(), acted)
@@ -242,6 +260,16 @@ func (m *Manager) look(reasons timeline.WakeReasons) view {
 	if m.cfg.Removable != nil {
 		v.removable = m.cfg.Removable(v.Snapshot)
 	}
+	if m.cfg.Heard != nil {
+		v.heard = m.cfg.Heard()
+	}
+	switch {
+	case !v.queued():
+		m.queuedSince = time.Time{}
+	case m.queuedSince.IsZero():
+		m.queuedSince = time.Now()
+	}
+	v.turn, v.queuedSince = m.turn, m.queuedSince
 	m.dirt = m.dirt.look(&v, reasons, time.Now())
 	v.partialSince = m.dirt.since
 	return v
@@ -252,9 +280,12 @@ func (m *Manager) look(reasons timeline.WakeReasons) view {
 func (m *Manager) finish(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
 	m.phase.enter(PhaseEnding)
-	p := planEnd(m.active)
-	m.announce(ctx, &p)
+	p := planEnd(m.active, m.turn)
 	m.last.Store(&turnRecord{plan: p})
+	m.announce(ctx, &p)
+	if m.cfg.Membership != nil {
+		m.cfg.Membership.End()
+	}
 	if err := m.group.Wait(ctx); err != nil {
 		return err
 	}

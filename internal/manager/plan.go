@@ -15,7 +15,11 @@ type view struct {
 	tasks     []tasks.Status
 	removable int64 // bytes that the retention rule lets go
 	active    bool  // as announced last
+	heard     Heard // of the other nodes
+	turn      Turn  // as decided last
+	uploading bool  // see uploads
 
+	queuedSince   time.Time // since when whole segments wait for object storage; zero: none does
 	saveFailures  int       // in a row
 	saveNotBefore time.Time // set while saveFailures > 0
 	partialSince  time.Time // see dirt
@@ -29,6 +33,11 @@ type Plan struct {
 	Active        bool
 	ActiveWhy     Why
 	ActiveChanged bool
+
+	// Turn says who backs the timeline up. That it is this node's where nobody else
+	// keeps it is no change.
+	Turn        Turn
+	TurnChanged bool
 
 	// Save says that the control file is saved now. Should that fail, it is not
 	// tried again before SaveRetry.
@@ -59,13 +68,17 @@ func (p *Plan) Acts() bool {
 			return true
 		}
 	}
-	return p.Save || p.ActiveChanged
+	return p.Save || p.ActiveChanged || p.TurnChanged
 }
 
 // plan decides. It is pure: the same view, time and configuration give the same
 // plan.
 func plan(v *view, now time.Time, cfg *Config) Plan {
 	p := Plan{Tasks: make([]Decision, 0, len(rules))}
+	p.planTurn(v, now, cfg)
+	seen := *v
+	v = &seen
+	v.uploading = v.uploads(p.Turn)
 	for i := range rules {
 		d := decide(i, v, now, cfg)
 		p.Tasks = append(p.Tasks, d)
@@ -77,8 +90,8 @@ func plan(v *view, now time.Time, cfg *Config) Plan {
 	if p.Tasks[partialRule].Why == WhyNotDue {
 		p.lookAgain(partialDue(v, now, cfg))
 	}
-	p.planSave(v, now, cfg)
 	p.Commit = nextSegment(v)
+	p.planSave(v, now, cfg)
 	if cfg.Backup && !cfg.Secondary && !v.claimed() && !v.claimable() && v.State == timeline.StateRunning {
 		p.Commit = Threshold{At: v.TLIBegin + 1, Reason: timeline.ReasonTLIChanged} // the first record
 	}
@@ -137,14 +150,24 @@ func (p *Plan) planSave(v *view, now time.Time, cfg *Config) {
 		p.lookAgain(due)
 	default:
 		p.SaveWhy = WhySaved
-		p.Flush = Threshold{At: v.FlushLSN + 1, Reason: timeline.ReasonWALResumed}
+		p.quiet(v)
+	}
+}
+
+// quiet is for a time without WAL: the first new byte wakes. So does what the peers
+// have now of the bytes that came last, which may be the open segment's.
+func (p *Plan) quiet(v *view) {
+	p.Flush = Threshold{At: v.FlushLSN + 1, Reason: timeline.ReasonWALResumed}
+	if v.heard.several() && v.uploading && v.CommitLSN < v.FlushLSN {
+		p.Commit = Threshold{At: v.CommitLSN + 1, Reason: timeline.ReasonPeerUpdate}
 	}
 }
 
 // unsaved reports whether the control file lags what is durable, here or in object
 // storage.
 func unsaved(s *timeline.Snapshot) bool {
-	return s.TLI != 0 && s.ControlSaved != pg.Position{TLI: s.TLI, LSN: s.FlushLSN} || s.Backup.Decided && s.Backup.LSN > s.BackupSaved.LSN
+	return s.TLI != 0 && s.ControlSaved != pg.Position{TLI: s.TLI, LSN: s.FlushLSN} || s.Backup.Decided && s.Backup.LSN > s.BackupSaved.LSN ||
+		s.NodesUnsaved
 }
 
 func (p *Plan) save(why Why, v *view, now time.Time, cfg *Config) {
@@ -154,8 +177,10 @@ func (p *Plan) save(why Why, v *view, now time.Time, cfg *Config) {
 }
 
 // planEnd is the plan of a manager that ends: nothing runs.
-func planEnd(active bool) Plan {
+func planEnd(active bool, turn Turn) Plan {
 	p := Plan{ActiveWhy: WhyShuttingDown, ActiveChanged: active, SaveWhy: WhyShuttingDown}
+	p.Turn = Turn{Why: WhyShuttingDown}
+	p.TurnChanged = turn.Mine && turn.Why != WhyAlone
 	for _, r := range rules {
 		p.Tasks = append(p.Tasks, Decision{Task: r.task, Action: Off, Why: WhyShuttingDown})
 	}
@@ -167,6 +192,9 @@ func planEnd(active bool) Plan {
 // flush LSN's, so that both together wake once.
 func nextSegment(v *view) Threshold {
 	at := v.CommitLSN
+	if at == 0 && v.heard.several() && v.State == timeline.StateRunning {
+		return Threshold{At: 1, Reason: timeline.ReasonPeerUpdate} // nothing was heard yet
+	}
 	if at == 0 {
 		at = v.FlushLSN // no record is complete yet
 	}

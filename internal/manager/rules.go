@@ -68,6 +68,8 @@ const (
 	WhyUnclaimed       Why = "unclaimed"      // the newest TLI, in object storage
 	WhyUndelivered     Why = "undelivered"    // a seal, to object storage
 	WhySegments        Why = "segments"       // whole ones are not in object storage
+	WhyConfirm         Why = "confirm"        // another node says that it has brought some there
+	WhyNotOurTurn      Why = "not_our_turn"   // another node backs the timeline up
 	WhyClaimConflict   Why = "claim_conflict" // another promotion has our TLI in object storage
 	WhyBorder          Why = "border"         // no segment is open
 	WhyStored          Why = "stored"         // the open segment is in object storage

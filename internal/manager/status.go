@@ -90,8 +90,9 @@ func index(acted bool) int {
 
 // turnRecord is what the last iteration was for, and what it decided.
 type turnRecord struct {
-	reasons timeline.WakeReasons
-	plan    Plan
+	reasons     timeline.WakeReasons
+	plan        Plan
+	queuedSince time.Time // see view
 }
 
 // Status is what a manager shows of itself.
@@ -107,6 +108,7 @@ type Status struct {
 	Active      bool
 	ActiveWhy   Why
 	SaveWhy     Why
+	Turn        Turn
 	Tasks       []TaskStatus // every task there is, also those that never ran
 }
 
@@ -127,6 +129,7 @@ func (m *Manager) Status() Status {
 	}
 	s.LastReasons = last.reasons
 	s.Active, s.ActiveWhy, s.SaveWhy = last.plan.Active, last.plan.ActiveWhy, last.plan.SaveWhy
+	s.Turn = last.plan.Turn
 	now := view{tasks: m.group.Status()}
 	for _, d := range last.plan.Tasks {
 		s.Tasks = append(s.Tasks, TaskStatus{Decision: d, Status: now.status(d.Task)})

@@ -87,6 +87,12 @@ type Control struct {
 	// Stored is what is known of this timeline in object storage; nil until its
 	// identity was decided there.
 	Stored *Stored `json:"stored,omitempty"`
+	// Nodes are the other nodes that were ever heard to keep this timeline: while
+	// nothing is heard of them, it is still known that their word counts. Commit is
+	// up to where what is held here was known to be on enough of them; its TLI is 0
+	// where nobody else vouches for anything.
+	Nodes  []string    `json:"nodes,omitempty"`
+	Commit pg.Position `json:"commit,omitzero"`
 	// Deleting is the mark that starts a deletion: set, it is never taken back.
 	Deleting bool `json:"deleting,omitempty"`
 	// KeepObjects says that a deletion leaves what is in object storage.
@@ -109,6 +115,29 @@ func (c Control) QuorumOf(tli pg.TLI) Quorum {
 	return q
 }
 
+// QuorumAt returns the quorum that counts on a TLI: the one that was read on it, or,
+// until that was done, on the newest before it; false if none was.
+func (c Control) QuorumAt(tli pg.TLI) (newest Quorum, read bool) {
+	for _, q := range c.Quorums {
+		if q.TLI <= tli && (!read || q.TLI > newest.TLI) {
+			newest, read = q, true
+		}
+	}
+	return newest, read
+}
+
+// CommitOf is up to where what a node that does not run holds of its newest TLI was
+// on enough nodes, as far as it knew: all, where nobody else keeps the timeline.
+func (c Control) CommitOf(tli pg.TLI, recordEnd pg.LSN) pg.LSN {
+	switch {
+	case c.Commit.TLI == 0:
+		return recordEnd
+	case c.Commit.TLI == tli:
+		return min(c.Commit.LSN, recordEnd)
+	}
+	return 0
+}
+
 // Vouched is what the log may rely on when it is opened.
 func (c Control) Vouched() wal.Vouched {
 	return wal.Vouched{Position: c.Flush, RecordEnd: c.RecordEnd, Start: c.Start.LSN, Clean: c.Clean}
@@ -126,6 +155,7 @@ func (c Control) QualifiedAt(p pg.Position) bool {
 func (c Control) clone() Control {
 	c.Seals = append([]Seal(nil), c.Seals...)
 	c.Quorums = append([]Quorum(nil), c.Quorums...)
+	c.Nodes = append([]string(nil), c.Nodes...)
 	if c.Stored != nil {
 		stored := *c.Stored
 		c.Stored = &stored

@@ -37,6 +37,7 @@ func fullControl() Control {
 			{TLI: 3, Raw: "*", K: 1, Unbounded: true, Synchronous: true, Required: 1, RequiredBy: "*"},
 		},
 		AcceptDataLossOn: 3, Deleting: true, KeepObjects: true, New: true, Again: true, Promised: 3,
+		Nodes: []string{"b", "c"}, Commit: pg.Position{TLI: 3, LSN: 1<<40 - 8},
 		Stored: &Stored{
 			StoreID: "0197c0de-0000-7000-8000-000000000002", Compression: "zstd", Backup: pg.Position{TLI: 3, LSN: 1 << 39}, Claimed: 2,
 			Partial: pg.Position{TLI: 3, LSN: 1<<39 + 8}, PartialAt: at, Conflict: 3, ConflictWhy: "two promotions",

@@ -208,7 +208,7 @@ func begin(l *wal.Log, a Adoption) error {
 func (t *Timeline) Synced() {
 	s := t.Log().Stats()
 	t.wake.Flush.Set(uint64(s.Flush.LSN))
-	t.wake.Commit.Set(uint64(s.CommitEnd))
+	t.wake.Commit.Set(uint64(t.commitEnd(s.Flush, s.CommitEnd)))
 	if s.Poisoned != nil {
 		t.wake.Ring(ReasonStateChanged)
 	}

@@ -23,7 +23,7 @@ type Snapshot struct {
 	SegmentSize pg.SegmentSize // 0 until a source was seen
 	WriteLSN    pg.LSN
 	FlushLSN    pg.LSN
-	CommitLSN   pg.LSN
+	CommitLSN   pg.LSN // of what is held here; see [Timeline.CommitEnd]
 
 	// TLIBegin is where the newest TLI left its parent; 0 for the first.
 	TLIBegin pg.LSN
@@ -44,10 +44,14 @@ type Snapshot struct {
 	// to be in object storage.
 	Draining bool
 
+	// Oldest is the start of the oldest segment that is held.
+	Oldest     pg.Position
 	LocalBytes int64
 	// Poisoned says that a sync failed: the log has to recover before anything
 	// is received.
 	Poisoned bool
+	// NodesUnsaved says that a node was heard that the control file does not have.
+	NodesUnsaved bool
 }
 
 // Snapshot returns the state to plan by.
@@ -60,14 +64,15 @@ func (t *Timeline) Snapshot() Snapshot {
 	}
 	if l := t.Log(); l != nil {
 		w := l.Stats()
-		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, w.CommitEnd
+		s.TLI, s.WriteLSN, s.FlushLSN, s.CommitLSN = w.Flush.TLI, w.Write.LSN, w.Flush.LSN, t.commitEnd(w.Flush, w.CommitEnd)
 		s.LocalBytes, s.Poisoned = w.LocalBytes, w.Poisoned != nil
+		s.Oldest = l.Oldest()
 		fork, _ := l.Lineage().Parent()
 		s.TLIBegin = fork.LSN
 		_, s.NewestSealed = c.SealOf(s.TLI)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.State, s.Sealing, s.Draining = t.state, t.sealing > 0, t.draining
+	s.State, s.Sealing, s.Draining, s.NodesUnsaved = t.state, t.sealing > 0, t.draining, len(t.learned) > 0
 	return s
 }

@@ -100,6 +100,8 @@ type BackupStatus struct {
 	LagBytes      *int64         `json:"lag_bytes"`      // commit LSN less the backup LSN; null while not known
 	Partial       *PartialStatus `json:"partial"`        // null while it has none, or that is not known
 	QueueSegments *int64         `json:"queue_segments"` // whole segments that wait for their upload; null while not known
+	// HeldBack is why WAL that is durable here may not go there yet; empty: all of it may.
+	HeldBack string `json:"held_back,omitempty"`
 }
 
 // A PartialStatus is the newest open segment in object storage.
@@ -157,7 +159,15 @@ type ManagerStatus struct {
 
 // A PeerStatus is another node that keeps this timeline, as it was last heard of.
 type PeerStatus struct {
-	Node     string    `json:"node"`
-	Seen     time.Time `json:"seen"`
-	FlushLSN pg.LSN    `json:"flush_lsn"`
+	Node   string    `json:"node"`
+	Seen   time.Time `json:"seen"`   // when anything was last heard of it
+	Silent bool      `json:"silent"` // for longer than a live node is
+
+	TLI       pg.TLI `json:"tli"`
+	FlushLSN  pg.LSN `json:"flush_lsn"`
+	BackupLSN pg.LSN `json:"backup_lsn"`
+
+	SourceConnected bool `json:"source_connected"`
+	Qualified       bool `json:"qualified"`
+	Offloader       bool `json:"offloader"` // it thinks that it is its turn to back the timeline up
 }

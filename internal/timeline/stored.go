@@ -135,6 +135,8 @@ type Backup struct {
 	// LSN is the end of the unbroken run of whole segments, on the history of the
 	// newest TLI that is held.
 	LSN       pg.LSN
+	At        pg.Position // the same, on the TLI of which it was noted
+	Since     time.Time   // since when it is there; zero: since before this process
 	Claimed   pg.TLI
 	Partial   pg.Position
 	PartialAt time.Time
@@ -149,10 +151,10 @@ func (t *Timeline) Backup() Backup {
 		return Backup{}
 	}
 	t.mu.Lock()
-	at := later(s.Backup, t.backedUp)
+	at, since := later(s.Backup, t.backedUp), t.backedUpAt
 	t.mu.Unlock()
 	return Backup{
-		Decided: true, LSN: t.onLine(at), Claimed: s.Claimed, Partial: s.Partial, PartialAt: s.PartialAt, Conflict: s.Conflict,
+		Decided: true, LSN: t.onLine(at), At: at, Since: since, Claimed: s.Claimed, Partial: s.Partial, PartialAt: s.PartialAt, Conflict: s.Conflict,
 	}
 }
 
@@ -183,7 +185,9 @@ func later(a, b pg.Position) pg.Position {
 func (t *Timeline) BackedUp(at pg.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.backedUp = later(t.backedUp, at)
+	if t.backedUp = later(t.backedUp, at); t.backedUp == at {
+		t.backedUpAt = t.cfg.now()
+	}
 }
 
 // Claimed makes durable that a TLI was claimed in object storage.

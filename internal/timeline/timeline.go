@@ -42,6 +42,8 @@ type Config struct {
 	// DecideSeal decides an end where the nodes of the timeline meet, and returns
 	// the one that was decided, now or before; nil: this node decides alone.
 	DecideSeal func(context.Context, Seal) (Seal, error)
+	// CommitBound tells what the other nodes have; nil: there are none.
+	CommitBound CommitBound
 	// Now is the clock; nil = time.Now.
 	Now func() time.Time
 }
@@ -66,15 +68,20 @@ type Timeline struct {
 	// log is nil until the segment size is known, and never replaced after.
 	log atomic.Pointer[wal.Log]
 
-	mu        sync.Mutex
-	state     State         // guarded by mu; see transitions
-	why       error         // guarded by mu; the reason of a state that has one
-	sealing   int           // guarded by mu; seals being decided
-	draining  bool          // guarded by mu; see SetDraining
-	backedUp  pg.Position   // guarded by mu; see BackedUp
-	writing   chan struct{} // guarded by mu; not nil while somebody writes to the log, closed when that has left
-	quorum    Quorum        // guarded by mu; the last reading, also when it changed nothing durable
-	operation Operation     // guarded by mu; zero when there is none
+	said  atomic.Uint64         // how often the peers have said something
+	bound atomic.Pointer[bound] // what follows from that; nil before anybody asked
+
+	mu         sync.Mutex
+	state      State         // guarded by mu; see transitions
+	why        error         // guarded by mu; the reason of a state that has one
+	sealing    int           // guarded by mu; seals being decided
+	draining   bool          // guarded by mu; see SetDraining
+	backedUp   pg.Position   // guarded by mu; see BackedUp
+	backedUpAt time.Time     // guarded by mu; when that was noted
+	writing    chan struct{} // guarded by mu; not nil while somebody writes to the log, closed when that has left
+	quorum     Quorum        // guarded by mu; the last reading, also when it changed nothing durable
+	operation  Operation     // guarded by mu; zero when there is none
+	learned    []string      // guarded by mu; nodes that keep this timeline and that the control file does not have
 
 	sourceGeneration atomic.Uint64
 }

@@ -59,10 +59,12 @@ func (t *Timeline) updateLocked(change func(*Control) error) error {
 		next.Stored.Backup = later(next.Stored.Backup, t.backedUp)
 		t.mu.Unlock()
 	}
+	t.takeSaid(&next)
 	if err := saveControl(t.cfg.FS, t.cfg.Dir, next); err != nil {
 		return err
 	}
 	t.control.Store(&next)
+	t.forgetLearned(&next)
 	t.saved.Store(savedNow(t.cfg.now(), &next))
 	return nil
 }

@@ -135,11 +135,19 @@ func (m *Mark) init(w *Wake, r WakeReason) {
 // Set tells that the quantity has a new value, once whoever reads the timeline's
 // state finds it there. It wakes the manager if the value reaches the threshold,
 // takes no lock and never blocks.
-func (m *Mark) Set(v uint64) {
+func (m *Mark) Set(v uint64) { m.set(v, nil) }
+
+// SetFor is Set, of a value that moved for another reason than the threshold's.
+func (m *Mark) SetFor(v uint64, r WakeReason) { m.set(v, &r) }
+
+func (m *Mark) set(v uint64, moved *WakeReason) {
 	for {
 		m.wake.yield(stepMemory)
 		threshold := m.threshold.Load()
 		reason := WakeReason(m.reason.Load())
+		if moved != nil {
+			reason = *moved
+		}
 		if v < threshold || threshold == disarmed {
 			m.wake.count(reason, Irrelevant)
 			return

@@ -49,6 +49,7 @@ type Log struct {
 	full     []*segment // guarded by mu; full of bytes, not yet synced and named; oldest first
 	spare    *spare     // guarded by mu; the next segment's file; nil: none was asked for
 	files    map[segmentID]SegmentInfo
+	oldest   pg.Position       // guarded by mu; start of the first of files; zero while there is none
 	readers  map[segmentID]int // guarded by mu, as files is; how many keep a segment from being removed
 	closed   bool              // guarded by mu
 	closeErr error             // guarded by mu
@@ -111,6 +112,7 @@ func (l *Log) install(n *loaded) error {
 
 	l.mu.Lock()
 	l.open, l.full, l.files = nil, nil, n.survey.segments
+	l.noteOldestLocked()
 	if n.open != nil {
 		id := segmentID{n.history.TLI, l.size.SegNo(n.point.end)}
 		l.open = &segment{id: id, file: n.open, named: true}

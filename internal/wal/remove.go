@@ -15,6 +15,27 @@ func (l *Log) Segments() []SegmentInfo {
 	return sorted(l.files, func(SegmentInfo) bool { return true })
 }
 
+// Oldest is the start of the oldest segment that is held; zero while none is.
+func (l *Log) Oldest() pg.Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.oldest
+}
+
+// noteOldestLocked follows a change of the files. A new one behind others changes nothing.
+func (l *Log) noteOldestLocked() {
+	var first *SegmentInfo
+	for _, i := range l.files {
+		if first == nil || i.SegNo < first.SegNo || i.SegNo == first.SegNo && i.TLI < first.TLI {
+			first = &i
+		}
+	}
+	l.oldest = pg.Position{}
+	if first != nil {
+		l.oldest = pg.Position{TLI: first.TLI, LSN: l.size.Start(first.SegNo)}
+	}
+}
+
 // WholeSince returns since when a segment is whole; false if it is not, or not held.
 func (l *Log) WholeSince(tli pg.TLI, n pg.SegNo) (time.Time, bool) {
 	l.mu.Lock()
@@ -67,6 +88,7 @@ func (l *Log) takeRemovable(below pg.LSN) []SegmentInfo {
 	for _, i := range gone {
 		delete(l.files, i.id())
 	}
+	l.noteOldestLocked()
 	return gone
 }
 
@@ -88,4 +110,5 @@ func (l *Log) putBack(i SegmentInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.files[i.id()] = i
+	l.noteOldestLocked()
 }

@@ -79,5 +79,8 @@ func (l *Log) segmentAt(lsn pg.LSN) (*segment, error) {
 	defer l.mu.Unlock()
 	l.open = s
 	l.files[s.id] = SegmentInfo{Name: name, TLI: s.id.tli, SegNo: s.id.n, Partial: true, SizeBytes: int64(l.size)}
+	if len(l.files) == 1 {
+		l.noteOldestLocked()
+	}
 	return s, nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	compare = flag.String("compare", "", "what to measure: drain,tps,idle,several,upload,restore, or all; takes minutes, and a few GiB")
+	compare = flag.String("compare", "", "what to measure: drain,tps,idle,scale,several,upload,restore, or all; takes minutes, and a few GiB")
 	rounds  = flag.Int("rounds", 3, "rounds, each with every contender")
 	seconds = flag.Int("seconds", 5, "tps: how long each contender commits in a round")
 	clients = flag.String("clients", "1,16,64", "tps: how many commit at once")
@@ -24,6 +24,7 @@ var (
 	walMiB  = flag.Int("mib", 2048, "drain, several, upload: how much WAL to drain, in all")
 	idleFor = flag.Duration("idle", 5*time.Second, "idle: how long the timelines have been connected when memory is read")
 
+	many     = flag.Int("timelines", 10_000, "scale: how many timelines the node keeps")
 	segments = flag.Int("segments", 64, "restore: how many segments are fetched")
 	segMiB   = flag.Int("segsize", 1, "restore: the size of a segment, in MiB")
 )

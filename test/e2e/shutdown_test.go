@@ -46,7 +46,7 @@ func TestSIGTERMUnderLoadStopsInOrder(t *testing.T) {
 	log, err := os.ReadFile(b.node.LogFile())
 	b.do(err)
 	rest := string(log)
-	for _, stage := range []string{"readiness", "drain", "tenants", "http", "telemetry"} {
+	for _, stage := range []string{"readiness", "broker", "drain", "tenants", "broker_connection", "http", "telemetry"} {
 		var found bool
 		if _, rest, found = strings.Cut(rest, `"msg":"shutdown stage ended","stage":"`+stage+`"`); !found {
 			t.Errorf("stage %s did not end in its order", stage)

@@ -1,0 +1,40 @@
+package boards
+
+func peers() *Board {
+	return &Board{
+		File: "peers", Title: "Peers and broker",
+		Text: "What nodes know of each other, whether a failover could be decided, and who uploads.",
+		Rows: []Row{
+			{"Do nodes hear of each other?", []*Panel{
+				timelineOf("Which nodes are connected to the broker?", "Without it a node receives and acknowledges as before, and uploads up to the last commit that it knew of.",
+					q(`sluice_broker_connected{n}`, "{{instance}}")).word("0", "cut off", red).word("1", "connected", green).alert("SluiceBrokerDown").traces("broker.round"),
+				lines("How long has each peer been silent?", "s", "Since its last message, as each node heard.",
+					q(`time() - sluice_broker_last_message_timestamp_seconds{n}`, "{{instance}} hears {{peer}}")).from(30, red).alert("SluicePeerSilent").size(12, 8),
+				lines("How many messages are exchanged?", "ops", "By direction and kind.", q(`sum by (direction, kind) (rate(sluice_broker_messages_total{n}[i]))`, "{{direction}} {{kind}}")),
+				lines("What goes wrong with messages?", "none", "Within fifteen minutes: messages that were not used, or could not be sent, by reason.",
+					q(`sum by (reason) (increase(sluice_broker_errors_total{n}[15m]))`, "{{reason}}")).stack(),
+				lines("How long does a round take?", "s", "Telling the others about all active timelines.", quantiles("sluice_broker_round_duration_seconds", "{n}")...).latency().traces("broker.round"),
+				lines("How many timelines does each node tell of?", "none", "Active timelines, by node.", q(`sluice_timelines_active{n}`, "{{instance}}")),
+			}},
+			{"Could a failover be decided now?", []*Panel{
+				table("Which timelines have too few nodes to seal?", "none", "Nodes that vouch for them, where that is fewer than have to seal.",
+					now(`max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) < on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t})`, ""), "tenant", "timeline").
+					from(0, red).alert("SluiceQuorumAtRisk").timelines().empty("all have enough"),
+				lines("How many nodes could be lost?", "none", "Nodes that vouch for a timeline beyond those that have to seal: the ten timelines with fewest.",
+					q(`bottomk(10, max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) - on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t}))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceQuorumAtRisk").size(12, 8),
+				lines("How far apart are the nodes of a timeline?", "bytes", "Between the first and the last node's durable position: the ten timelines that are furthest apart.",
+					q(`topk(10, max by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}) - on (tenant, timeline) min by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceNodeWithoutSource").size(12, 8),
+			}},
+			{"Who uploads?", []*Panel{
+				lines("How many timelines does each node upload?", "none", "Timelines that a node uploads, by node.", q(`sum by (instance) (sluice_timeline_offloader{t})`, "{{instance}}")).stack(),
+				table("Which timelines does nobody upload, though segments wait?", "s", "Age of the oldest whole segment that waits.",
+					now(`min by (tenant, timeline) (sluice_timeline_backup_lag_seconds{t}) > 60 and on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_offloader{t}) == 0`, ""), "tenant", "timeline").
+					from(60, red).alert("SluiceNoOffloader").timelines().empty("there is none").size(8, 8),
+				table("Which timelines do several nodes upload?", "none", "Nodes that upload the same timeline. It is harmless, and twice the work; for a moment it is normal.",
+					now(`sum by (tenant, timeline) (sluice_timeline_offloader{t}) > 1`, ""), "tenant", "timeline").timelines().empty("there is none").size(8, 8),
+				lines("How many nodes keep each timeline?", "none", "Timelines by the number of nodes that run them.",
+					q(`count_values("nodes", sum by (tenant, timeline) (sluice_timeline_state{t,state="running"}))`, "{{nodes}} nodes")).stack(),
+			}},
+		},
+	}
+}
