@@ -247,6 +247,24 @@ func (m *Member) peerStatus() []timeline.PeerStatus {
 	return all
 }
 
+// QuorumReady is how many nodes could vouch for the end of the timeline, should the source fail now: those that stream it, have
+// had all of it, were heard of lately, and are among those that commits wait for, this one included.
+func (m *Member) QuorumReady() int {
+	ready := 0
+	if m.Connected() && m.Qualified() {
+		ready = 1
+	}
+	tli := m.Held().Position.TLI
+	q, read := m.Control().QuorumAt(tli)
+	for _, p := range m.peerStatus() {
+		counts := !read || q.Unbounded || slices.Contains(q.Names, p.Node)
+		if counts && p.Qualified && p.SourceConnected && !p.Silent && p.TLI == tli {
+			ready++
+		}
+	}
+	return ready
+}
+
 // sealedByOne says of a seal that needs other nodes' word what can be done without.
 func (m *Member) sealedByOne(err error) error {
 	unsealable := new(timeline.UnsealableError)
