@@ -11,8 +11,11 @@ if [ ! -x "$bin" ]; then
   mkdir -p "${bin%/*}"
   tmp=$(mktemp -d "${bin%/*}/.jaeger.XXXXXX")
   trap 'rm -rf "$tmp"' EXIT
-  # Our own tags (GOFLAGS) are not Jaeger's.
-  GOFLAGS= GOBIN=$tmp CGO_ENABLED=0 go install -trimpath -ldflags '-s -w' "github.com/jaegertracing/jaeger/cmd/all-in-one@$version" >&2
-  mv "$tmp/all-in-one" "$bin"
+  # Its go.mod replaces a module, which 'go install' refuses: it is built where it was downloaded
+  # to. Our own tags (GOFLAGS) are not Jaeger's.
+  export GOFLAGS=
+  module=$(cd "$tmp" && go mod download -json "github.com/jaegertracing/jaeger@$version" | sed -n 's/^\s*"Dir": "\(.*\)",\?$/\1/p')
+  (cd "$module" && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$tmp/jaeger" ./cmd/all-in-one) >&2
+  mv "$tmp/jaeger" "$bin"
 fi
 echo "$bin"
