@@ -125,10 +125,7 @@ func (o *observed) stuckReader() fault {
 		return nil
 	}
 	end := func(ctx context.Context) error {
-		if o.jaeger != nil {
-			o.jaeger.showsWaiting(o.world, "wal_download")
-			o.say("   Jaeger shows it while it waits")
-		}
+		o.say("   its trace, while it waits: %s", o.jaeger.showsWaiting(o.world, "wal_download"))
 		if err := o.switchOff(n, "reader", "read-hangs"); err != nil {
 			return err
 		}

@@ -80,11 +80,11 @@ func (j *jaeger) traces(ctx context.Context, span string) ([]trace, error) {
 func (j *jaeger) address(t trace) string { return "http://" + j.Address + "/api/traces/" + t.TraceID }
 
 // showsWaiting waits until a trace shows, while a shutdown waits, which stages are over and who is inside, with a link to the
-// trace of each.
-func (j *jaeger) showsWaiting(w *world, holder string) {
+// trace of each. It returns where to read it.
+func (j *jaeger) showsWaiting(w *world, holder string) (address string) {
 	w.t.Helper()
 	if j == nil {
-		return
+		return "nowhere: there is no Jaeger"
 	}
 	var found trace
 	w.await("Jaeger shows who keeps the shutdown waiting", func(ctx context.Context) bool {
@@ -108,6 +108,7 @@ func (j *jaeger) showsWaiting(w *world, holder string) {
 	if !stages["readiness"] || !stages["drain"] || stages["tenants"] {
 		w.t.Errorf("the trace of the shutdown has the stages %v; readiness and drain are over", stages)
 	}
+	return j.address(found)
 }
 
 // waitsFor says whether a span names that holder, and links to its trace.
