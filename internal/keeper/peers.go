@@ -247,22 +247,26 @@ func (m *Member) peerStatus() []timeline.PeerStatus {
 	return all
 }
 
-// QuorumReady is how many nodes could vouch for the end of the timeline, should the source fail now: those that stream it, have
-// had all of it, were heard of lately, and are among those that commits wait for, this one included.
+// QuorumReady is how many nodes could vouch for the end of the timeline, should the source fail now, this one included.
 func (m *Member) QuorumReady() int {
-	ready := 0
-	if m.Connected() && m.Qualified() {
-		ready = 1
-	}
 	tli := m.Held().Position.TLI
 	q, read := m.Control().QuorumAt(tli)
-	for _, p := range m.peerStatus() {
-		counts := !read || q.Unbounded || slices.Contains(q.Names, p.Node)
-		if counts && p.Qualified && p.SourceConnected && !p.Silent && p.TLI == tli {
-			ready++
-		}
+	ready := vouching(m.peerStatus(), tli, func(node string) bool { return !read || q.Unbounded || slices.Contains(q.Names, node) })
+	if m.Connected() && m.Qualified() {
+		ready++
 	}
 	return ready
+}
+
+// vouching counts the nodes that stream a TLI, have had all of the timeline, were heard lately, and are among those that commits
+// wait for. It is pure.
+func vouching(peers []timeline.PeerStatus, tli pg.TLI, waitedFor func(string) bool) (n int) {
+	for _, p := range peers {
+		if waitedFor(p.Node) && p.Qualified && p.SourceConnected && !p.Silent && p.TLI == tli {
+			n++
+		}
+	}
+	return n
 }
 
 // sealedByOne says of a seal that needs other nodes' word what can be done without.
