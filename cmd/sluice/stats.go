@@ -102,9 +102,7 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.LagBytes, s.LagKnown = m.Lag()
 	s.Synchronous, s.QuorumKnown = m.Synchronous()
 	s.QuorumRequired = m.Quorum().Required
-	if s.SourceConnected && m.Qualified() {
-		s.QuorumReady = 1
-	}
+	s.QuorumReady = m.QuorumReady()
 }
 
 func fillBackup(s *telemetry.TimelineStats, m *keeper.Member) {
