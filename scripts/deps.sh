@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sees to it that what the arguments name is there: go, gcc, postgresql, strace,
 # pgbackrest, zstd, prometheus, alertmanager, systemd-analyze. What is missing is
-# installed by apt as root or by sudo; else it says what to install, and fails, unless the name ends in "?": tests that lack that are skipped.
+# installed by apt as root or by sudo; else it says what to install, and fails,
+# unless the name ends in "?": tests that lack that are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -69,7 +69,6 @@ func everything(t *testing.T, tel *Telemetry) {
 
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
-	g.Counts("timeline").Entered.Add(1)
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request"})
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request", Refused: true})
 	held := GateTrace(reqCtx)

@@ -65,8 +65,8 @@ func (e *entryTotals) Describe(ch chan<- *prometheus.Desc) { ch <- e.desc }
 // Collect implements prometheus.Collector.
 func (e *entryTotals) Collect(ch chan<- prometheus.Metric) {
 	for kind, counts := range e.entries {
-		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Entered.Load()), kind, "entered")
-		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Refused.Load()), kind, "refused")
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Entered()), kind, "entered")
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Refused()), kind, "refused")
 	}
 }
 

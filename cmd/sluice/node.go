@@ -43,7 +43,7 @@ const (
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
 	n.requests = gate.New(gate.Config{
-		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: telemetry.GateTrace, Clock: gate.NewClock()},
+		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: tel.GateTrace(), Clock: gate.NewClock()},
 	})
 	n.enter(stageStarting)
 	return n

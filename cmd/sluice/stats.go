@@ -102,9 +102,7 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.LagBytes, s.LagKnown = m.Lag()
 	s.Synchronous, s.QuorumKnown = m.Synchronous()
 	s.QuorumRequired = m.Quorum().Required
-	if s.SourceConnected && m.Qualified() {
-		s.QuorumReady = 1
-	}
+	s.QuorumReady = m.QuorumReady()
 }
 
 func fillBackup(s *telemetry.TimelineStats, m *keeper.Member) {
@@ -129,7 +127,7 @@ func gateStats(kind string, id timeline.ID, g *gate.Gate) telemetry.GateStats {
 // keeperEvents joins what happens below the keeper with telemetry.
 func keeperEvents(t *telemetry.Telemetry) keeper.Events {
 	return keeper.Events{
-		Gate: t.GateEvents(), Trace: telemetry.GateTrace,
+		Gate: t.GateEvents(), Trace: t.GateTrace(),
 		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
 		Operation: t.OperationStarted, Step: t.OperationStep, Shutdown: t.ShutdownStarted,
 		Fetch: t.WALFetch, Life: t.Life,

@@ -247,6 +247,28 @@ func (m *Member) peerStatus() []timeline.PeerStatus {
 	return all
 }
 
+// QuorumReady is how many nodes could vouch for the end of the timeline, should the source fail now, this one included.
+func (m *Member) QuorumReady() int {
+	tli := m.Held().Position.TLI
+	q, read := m.Control().QuorumAt(tli)
+	ready := vouching(m.peerStatus(), tli, func(node string) bool { return !read || q.Unbounded || slices.Contains(q.Names, node) })
+	if m.Connected() && m.Qualified() {
+		ready++
+	}
+	return ready
+}
+
+// vouching counts the nodes that stream a TLI, have had all of the timeline, were heard lately, and are among those that commits
+// wait for. It is pure.
+func vouching(peers []timeline.PeerStatus, tli pg.TLI, waitedFor func(string) bool) (n int) {
+	for _, p := range peers {
+		if waitedFor(p.Node) && p.Qualified && p.SourceConnected && !p.Silent && p.TLI == tli {
+			n++
+		}
+	}
+	return n
+}
+
 // sealedByOne says of a seal that needs other nodes' word what can be done without.
 func (m *Member) sealedByOne(err error) error {
 	unsealable := new(timeline.UnsealableError)

@@ -134,5 +134,6 @@ type alertmanager struct{ api }
 
 // active returns the alerts that somebody would be told of now.
 func (a alertmanager) active(ctx context.Context) (alerts []alert, err error) {
-	return alerts, a.get(ctx, "/api/v2/alerts", url.Values{"active": {"true"}}, &alerts)
+	err = a.get(ctx, "/api/v2/alerts", url.Values{"active": {"true"}}, &alerts)
+	return alerts, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/sluicewal/sluice/test/rig"
@@ -66,9 +68,12 @@ func (o *observed) notified(f fault) error {
 	})
 }
 
-// faults returns the one that stops a node, and the others.
-func (o *observed) faults() (reader fault, others []fault) {
-	return o.stuckReader(), []fault{o.storm(), o.failingTask(), o.silentSource(), o.deadStore()}
+// faults returns those that are injected alone, because a node stops, and the others; of all those that -only says.
+func (o *observed) faults() (alone, others []fault) {
+	wanted := regexp.MustCompile(*only)
+	unwanted := func(f fault) bool { return !wanted.MatchString(f.title) }
+	return slices.DeleteFunc([]fault{o.stuckReader()}, unwanted),
+		slices.DeleteFunc([]fault{o.storm(), o.failingTask(), o.silentSource(), o.deadStore()}, unwanted)
 }
 
 // of makes an alert's labels.
@@ -120,10 +125,7 @@ func (o *observed) stuckReader() fault {
 		return nil
 	}
 	end := func(ctx context.Context) error {
-		if o.jaeger != nil {
-			o.jaeger.showsWaiting(o.world, "wal_download")
-			o.say("   Jaeger shows it while it waits")
-		}
+		o.say("   its trace, while it waits: %s", o.jaeger.showsWaiting(o.world, "wal_download"))
 		if err := o.switchOff(n, "reader", "read-hangs"); err != nil {
 			return err
 		}
@@ -170,7 +172,7 @@ func (o *observed) deadStore() fault {
 		labels: of("SluiceObjectStoreErrors"),
 		begin:  func(context.Context) error { return o.s3.Stop() },
 		end:    func(context.Context) error { return o.s3.Start() },
-		fires:  4 * time.Minute, resolves: 7 * time.Minute,
+		fires:  5 * time.Minute, resolves: 6 * time.Minute,
 		explains: []map[string]string{
 			of("SluiceObjectStoreUnavailable"), of("SluiceObjectStoreHangs"), of("SluiceBackupTasksPileUp"), of("SluiceTaskRestarts"),
 		},

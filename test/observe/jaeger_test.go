@@ -81,11 +81,11 @@ func (j *jaeger) traces(ctx context.Context, span string) ([]trace, error) {
 func (j *jaeger) address(t trace) string { return "http://" + j.Address + "/api/traces/" + t.TraceID }
 
 // showsWaiting waits until a trace shows, while a shutdown waits, which stages are over and who is inside, with a link to the
-// trace of each.
-func (j *jaeger) showsWaiting(w *world, holder string) {
+// trace of each. It returns where to read it.
+func (j *jaeger) showsWaiting(w *world, holder string) (address string) {
 	w.t.Helper()
 	if j == nil {
-		return
+		return "nowhere: there is no Jaeger"
 	}
 	var found trace
 	w.await("Jaeger shows who keeps the shutdown waiting", func(ctx context.Context) bool {
@@ -110,6 +110,7 @@ func (j *jaeger) showsWaiting(w *world, holder string) {
 	if !stages["readiness"] || !stages["drain"] || stages["tenants"] {
 		w.t.Errorf("the trace of the shutdown has the stages %v; readiness and drain are over", stages)
 	}
+	return j.address(found)
 }
 
 // hasLinked says whether a trace that a wait refers to can be read, and shows the holder, although no span of it has ended by

@@ -14,6 +14,7 @@ import (
 
 var (
 	observe = flag.Bool("observe", false, "inject every fault, and wait for every alert: a quarter of an hour")
+	only    = flag.String("only", "", "of the faults those whose title matches")
 	keep    = flag.Bool("keep", os.Getenv("OBSERVE_KEEP") != "", "leave everything running at the end, until Ctrl-C")
 	calm    = flag.Duration("calm", 0, "how long load alone, with a rolling restart in it, must fire no alert; 0: TestNothingFiresWithoutFaults is skipped")
 )

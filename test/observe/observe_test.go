@@ -88,8 +88,11 @@ func TestEachFaultFiresItsAlertAndNothingElse(t *testing.T) {
 	}
 	o := startObserved(t)
 	o.restartInTurn()
-	reader, others := o.faults()
-	errs := []error{o.inject(reader)}
+	alone, others := o.faults()
+	var errs []error
+	for _, f := range alone {
+		errs = append(errs, o.inject(f))
+	}
 	var wg sync.WaitGroup
 	results := make(chan error, len(others))
 	for _, f := range others {
