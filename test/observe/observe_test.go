@@ -133,7 +133,7 @@ func (o *observed) traces() {
 	if o.jaeger == nil {
 		return
 	}
-	for _, name := range []string{"gate.close.wait", "node.shutdown", "task.end", "manager.iteration"} {
+	for _, name := range []string{"gate.close.wait", "shutdown.stage", "task.end"} {
 		traces, err := o.jaeger.traces(o.ctx, name)
 		if err != nil || len(traces) == 0 {
 			o.t.Errorf("Jaeger has no trace with %s: %v", name, err)
