@@ -82,6 +82,11 @@ recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestNothingOfAnOldLifeIsSeenInANewOne$$' -recreations $(ROUNDS)
 
+.PHONY: nodes
+nodes: ## three nodes, restarted one after the other and killed, under load (ROUNDS=200)
+	@scripts/deps.sh go gcc postgresql
+	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$' -restarts $(ROUNDS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@scripts/deps.sh go

@@ -50,9 +50,9 @@ func (t *Telemetry) BackupEvents() backup.Events {
 
 // uploadStarted opens the span that the upload's operations belong to.
 func (t *Telemetry) uploadStarted(ctx context.Context, s backup.UploadStart) context.Context {
-	ctx, span := t.tracer.Start(ctx, "backup.segment", spawnLink(ctx))
+	ctx, span := t.tracer.Start(ctx, "backup.segment", t.uploadLinks(ctx))
 	if span.IsRecording() {
-		span.SetAttributes(scopeAttributes(ctx)...)
+		span.SetAttributes(t.scopeAttributes(ctx)...)
 		span.SetAttributes(uploadAttributes(s)...)
 	}
 	return ctx
@@ -82,17 +82,18 @@ func wantsUploadSpan(outcome string, took time.Duration) bool {
 // lateUploadSpan makes the span of an upload that chance had left out.
 func (t *Telemetry) lateUploadSpan(ctx context.Context, e backup.UploadEnd) trace.Span {
 	start := backup.UploadStart{TLI: e.TLI, SegNo: e.SegNo, Partial: e.Partial, Raw: e.Raw}
-	_, span := t.startAt(ctx, "backup.segment", time.Now().Add(-e.Duration), trace.WithNewRoot(), spawnLink(ctx),
-		trace.WithAttributes(always()), trace.WithAttributes(scopeAttributes(ctx)...), trace.WithAttributes(uploadAttributes(start)...))
+	_, span := t.startAt(ctx, "backup.segment", time.Now().Add(-e.Duration), trace.WithNewRoot(), t.uploadLinks(ctx),
+		trace.WithAttributes(always()), trace.WithAttributes(t.scopeAttributes(ctx)...), trace.WithAttributes(uploadAttributes(start)...))
 	return span
 }
 
-// spawnLink leads from a unit of a task's work to the task's start. Work that no task does has none.
-func spawnLink(ctx context.Context) trace.SpanStartOption {
-	if sc := spawnOf(ctx); sc.IsValid() {
-		return trace.WithLinks(trace.Link{SpanContext: sc})
+// uploadLinks lead from an upload to the start of its task, and to the session that received the WAL, or the last one since.
+func (t *Telemetry) uploadLinks(ctx context.Context) trace.SpanStartOption {
+	var session trace.SpanContext
+	if id := scopeOf(ctx).id(); id.Name != "" {
+		session = t.scoped(id).session.get()
 	}
-	return trace.WithLinks()
+	return linksTo(spawnOf(ctx), session)
 }
 
 func uploadAttributes(s backup.UploadStart) []attribute.KeyValue {
@@ -103,12 +104,12 @@ func uploadAttributes(s backup.UploadStart) []attribute.KeyValue {
 }
 
 // scopeAttributes say for which timeline a context works.
-func scopeAttributes(ctx context.Context) []attribute.KeyValue {
-	s := scopeOf(ctx)
-	if s.timeline == "" {
+func (t *Telemetry) scopeAttributes(ctx context.Context) []attribute.KeyValue {
+	id := scopeOf(ctx).id()
+	if id.Name == "" {
 		return nil
 	}
-	return []attribute.KeyValue{attribute.String("tenant", s.tenant), attribute.String("timeline", s.timeline)}
+	return t.idAttributes(id)
 }
 
 func uploadOutcome(ctx context.Context, e backup.UploadEnd) string {

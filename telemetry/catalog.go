@@ -171,7 +171,7 @@ var metrics = []Metric{
 
 	// Telemetry.
 	{"telemetry_spans_total", Counter, "", []string{"result"}, TierNode, "Spans that ended: exported, failed (the collector refused them), dropped (the queue was full, or the time for the last export over)."},
-	{"telemetry_errors_total", Counter, "", []string{"component"}, TierNode, "Errors of telemetry itself: traces, scrape."},
+	{"telemetry_errors_total", Counter, "", []string{"component"}, TierNode, "Errors of telemetry itself: traces, scrape, profiles."},
 	{"telemetry_scrape_duration_seconds", Gauge, "seconds", nil, TierNode, "How long the walk over the timelines took at this scrape."},
 	{"telemetry_timelines_omitted", Gauge, "", nil, TierNode, "Active timelines without detail series here, because of telemetry.timeline_metrics_limit; /metrics/timelines has all."},
 	{"log_records_total", Counter, "", []string{"level"}, TierNode, "Log records written."},

@@ -28,7 +28,10 @@ import (
 func everything(t *testing.T, tel *Telemetry) {
 	t.Helper()
 	ctx := t.Context()
+	tel.Life(acme, "0190")
 	m, k := tel.ManagerEvents(acme), tel.TaskEvents(acme)
+	_, endSet := tel.Operation(ctx, "set", acme)
+	endSet(nil)
 	plan := manager.Plan{
 		Tasks: []manager.Decision{{Task: manager.Receive, Action: manager.Start, Why: manager.WhySourceSet}}, ActiveChanged: true, Save: true,
 	}
@@ -52,7 +55,8 @@ func everything(t *testing.T, tel *Telemetry) {
 	w.Recovered(at)
 	w.SegmentComplete(3, 1)
 	w.Diverged(wal.Diverged{TLI: 2})
-	w.Removed(2, 1<<24)
+	k.Ended(k.Started(turn, tasks.Start{Name: manager.Remove, Attempt: 1}), tasks.End{Name: manager.Remove, Outcome: tasks.Done})
+	w.Removed(wal.Removal{Below: 0x1000000, Segments: 2, Bytes: 1 << 24})
 	r.Followed(replication.Followed{From: 2, To: 3, Fork: 1})
 	refused := &replication.RefusedError{Reason: replication.Forked, Text: "it went its own way"}
 	r.Refused(refused)
@@ -65,7 +69,6 @@ func everything(t *testing.T, tel *Telemetry) {
 
 	g := tel.GateEvents()
 	reqCtx, span := tel.Tracer().Start(ctx, "GET /x", trace.WithAttributes(always()))
-	g.Counts("timeline").Entered.Add(1)
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request"})
 	g.Entered(reqCtx, gate.Entry{Kind: "timeline", Name: "acme/main", Holder: "request", Refused: true})
 	held := GateTrace(reqCtx)
@@ -76,7 +79,14 @@ func everything(t *testing.T, tel *Telemetry) {
 	g.CloseEnded(closing, gate.CloseEnd{Kind: "timeline", Name: "acme/main", Waited: time.Minute})
 	tel.HTTPAnswered(reqCtx, "/v1/tenants/{t}", "GET", 200, time.Millisecond)
 	span.End()
-	tel.WALAnswered("absent")
+	_, answered, endFetch := tel.WALFetch(reqCtx, acme, "000000010000000000000001")
+	answered("file", nil)
+	endFetch(1 << 24)
+	tel.PhaseWaits(acme, "save", 7*time.Second)
+	stuck, endStuck := tel.Stuck(ctx, "manager", "acme/main", "save", time.Now())
+	tel.Diagnosed(stuck, "/data/diagnostics/x")
+	endStuck()
+	tel.StepWaits(acme, "delete", "slot", 7*time.Second)
 
 	for _, of := range operationNames {
 		for _, name := range of.names {
@@ -212,7 +222,7 @@ func TestSpansAreDeclared(t *testing.T) {
 			continue
 		}
 		delete(attributes, declared.Name)
-		for _, implied := range []string{"tenant", "timeline", string(sampleKey)} {
+		for _, implied := range []string{"tenant", "timeline", "incarnation", string(sampleKey)} {
 			delete(got, implied)
 		}
 		if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, slices.Sorted(slices.Values(declared.Attributes))) {

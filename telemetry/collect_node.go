@@ -148,7 +148,7 @@ func (e *emission) sums(s *sums) {
 		e.value("tasks_waiting", float64(s.waiting[name]), string(name))
 	}
 	for _, p := range manager.Phases() {
-		if isWork(p) {
+		if IsWork(p) {
 			e.age("manager_phase_age_seconds", s.phases[p], p.String())
 		}
 	}
@@ -157,8 +157,8 @@ func (e *emission) sums(s *sums) {
 	}
 }
 
-// isWork leaves out the phases in which a manager may be for as long as it likes.
-func isWork(p manager.Phase) bool {
+// IsWork leaves out the phases in which a manager may be for as long as it likes.
+func IsWork(p manager.Phase) bool {
 	return p != manager.PhaseStarting && p != manager.PhaseWait && p != manager.PhaseStopped
 }
 

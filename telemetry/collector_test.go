@@ -166,8 +166,15 @@ func TestOpenMetricsHasExemplars(t *testing.T) {
 	}
 }
 
-func BenchmarkScrape10k(b *testing.B) {
-	tel, err := Start(b.Context(), Config{TimelineLimit: 10000, LogOutput: httptest.NewRecorder(), Getenv: func(string) string { return "" }})
+// BenchmarkScrape of 10,000 timelines, some of them in detail; a node's own limit is 1,000.
+func BenchmarkScrape(b *testing.B) {
+	for _, detailed := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("detailed=%d", detailed), func(b *testing.B) { benchmarkScrape(b, detailed) })
+	}
+}
+
+func benchmarkScrape(b *testing.B, detailed int) {
+	tel, err := Start(b.Context(), Config{TimelineLimit: detailed, LogOutput: httptest.NewRecorder(), Getenv: func(string) string { return "" }})
 	if err != nil {
 		b.Fatal(err)
 	}

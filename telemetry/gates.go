@@ -65,8 +65,8 @@ func (e *entryTotals) Describe(ch chan<- *prometheus.Desc) { ch <- e.desc }
 // Collect implements prometheus.Collector.
 func (e *entryTotals) Collect(ch chan<- prometheus.Metric) {
 	for kind, counts := range e.entries {
-		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Entered.Load()), kind, "entered")
-		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Refused.Load()), kind, "refused")
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Entered()), kind, "entered")
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.CounterValue, float64(counts.Refused()), kind, "refused")
 	}
 }
 
@@ -76,17 +76,43 @@ func (t *Telemetry) gateLeft(e gate.Exit) {
 	if !ok {
 		return
 	}
-	ctx := trace.ContextWithRemoteSpanContext(context.Background(), link.SpanContext)
-	_, span := t.startAt(ctx, "gate.hold", e.Since, trace.WithAttributes(gateAttributes(e.Kind, e.Name)...),
-		trace.WithAttributes(attribute.String("holder", string(e.Holder))))
+	t.holdSpan(link.SpanContext, e.Kind, e.Name, e.Holder, e.Since)
+}
+
+// closingKey finds the closing of a close's context.
+type closingKey struct{}
+
+// closing is a close under way. Only the goroutine that closes uses it.
+type closing struct {
+	shown map[gate.Trace]bool // the holders whose traces show that they are waited for
+}
+
+// showHolder makes the trace of a holder that is waited for one that can be looked at: the spans of whoever is stuck have not
+// ended, and a link would lead nowhere.
+func (t *Telemetry) showHolder(ctx context.Context, w gate.CloseWait, h gate.HolderInfo) {
+	c, _ := ctx.Value(closingKey{}).(*closing)
+	link, ok := linkTo(h.Trace)
+	if !ok || c == nil || c.shown[h.Trace] {
+		return
+	}
+	c.shown[h.Trace] = true
+	t.holdSpan(link.SpanContext, w.Kind, w.Name, h.Name, h.Since)
+}
+
+// holdSpan is a child of whoever entered.
+func (t *Telemetry) holdSpan(of trace.SpanContext, kind, name string, holder gate.Holder, since time.Time) {
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), of)
+	_, span := t.startAt(ctx, "gate.hold", since, trace.WithAttributes(t.gateAttributes(kind, name)...),
+		trace.WithAttributes(attribute.String("holder", string(holder))))
 	span.End()
 }
 
 func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) context.Context {
 	of := gateScope(s.Kind, s.Name)
 	ctx = WithTimeline(ctx, of.tenant, of.timeline)
+	ctx = context.WithValue(ctx, closingKey{}, &closing{shown: map[gate.Trace]bool{}})
 	ctx, _ = t.tracer.Start(ctx, "gate.close", //nolint:spancheck // gateCloseEnded ends it
-		trace.WithAttributes(always()), trace.WithAttributes(gateAttributes(s.Kind, s.Name)...))
+		trace.WithAttributes(always()), trace.WithAttributes(t.gateAttributes(s.Kind, s.Name)...))
 	return ctx
 }
 
@@ -94,12 +120,15 @@ func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) con
 func (t *Telemetry) gateCloseWaiting(ctx context.Context, w gate.CloseWait) {
 	_, span := t.tracer.Start(ctx, "gate.close.wait",
 		trace.WithAttributes(always(), attribute.Int("holder_count", len(w.Holders)), attribute.StringSlice("holders", holderNames(w.Holders))),
-		trace.WithAttributes(gateAttributes(w.Kind, w.Name)...),
+		trace.WithAttributes(t.gateAttributes(w.Kind, w.Name)...),
 		trace.WithLinks(holderLinks(w.Holders)...))
 	if len(w.Holders) > 0 {
 		span.SetAttributes(attribute.Float64("oldest_age", time.Since(w.Holders[0].Since).Seconds()))
 	}
 	span.End()
+	for _, h := range w.Holders[:min(len(w.Holders), maxLinks)] {
+		t.showHolder(ctx, w, h)
+	}
 	level := slog.LevelInfo
 	if w.Waited >= lateClose {
 		level = slog.LevelWarn
@@ -125,10 +154,10 @@ func (t *Telemetry) gateCloseEnded(ctx context.Context, e gate.CloseEnd) {
 }
 
 // gateAttributes tell whose gate it is.
-func gateAttributes(kind, name string) []attribute.KeyValue {
+func (t *Telemetry) gateAttributes(kind, name string) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{attribute.String("gate", kind)}
 	if s := gateScope(kind, name); s.tenant != "" {
-		attrs = append(attrs, attribute.String("tenant", s.tenant), attribute.String("timeline", s.timeline))
+		attrs = append(attrs, t.idAttributes(s.id())...)
 	}
 	return attrs
 }

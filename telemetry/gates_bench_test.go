@@ -17,7 +17,7 @@ func BenchmarkGateOfANode(b *testing.B) {
 			b.Fatal(err)
 		}
 		g := gate.New(gate.Config{
-			Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: GateTrace, Clock: gate.NewClock()},
+			Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: tel.GateTrace(), Clock: gate.NewClock()},
 		})
 		ctx := b.Context()
 		b.ReportAllocs()

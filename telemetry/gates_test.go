@@ -112,7 +112,7 @@ func TestOperationIsInTheTraceOfWhoAsked(t *testing.T) {
 	span.End()
 	tel.OperationStep(acme, "delete", "mark")
 	tel.OperationStep(acme, "delete", "stop")
-	if tel.steps[acme] == nil || trace.SpanContextFromContext(ctx).TraceID() != span.SpanContext().TraceID() {
+	if tel.underWay(acme, "delete") == nil || trace.SpanContextFromContext(ctx).TraceID() != span.SpanContext().TraceID() {
 		t.Error("the operation is not in the request's trace")
 	}
 	end(nil)

@@ -10,6 +10,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // Metrics serves /metrics.
@@ -32,6 +36,15 @@ type scrapeErrors struct{ *reporter }
 // Println implements promhttp.Logger.
 func (s scrapeErrors) Println(v ...any) { s.report("scrape", fmt.Errorf("%s", fmt.Sprint(v...))) }
 
+// HTTPAddressed marks a request's context, and its span, as work for a tenant and, unless it is empty, a timeline; it is
+// api.Events.Addressed.
+func (t *Telemetry) HTTPAddressed(ctx context.Context, tenant, name string) context.Context {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(t.idAttributes(timeline.ID{Tenant: timeline.TenantID(tenant), Name: name})...)
+	}
+	return WithTimeline(ctx, tenant, name)
+}
+
 // HTTPAnswered accounts for an answered request; it is api.Events.Answered.
 func (t *Telemetry) HTTPAnswered(ctx context.Context, route, method string, status int, took time.Duration) {
 	if route == "" {
@@ -51,5 +64,17 @@ func methodLabel(method string) string {
 	return "other"
 }
 
-// WALAnswered counts an answer to a request for a WAL file.
-func (t *Telemetry) WALAnswered(answer string) { t.counts.restoreAnswers.WithLabelValues(answer).Inc() }
+// WALFetch opens the span of a request for a WAL file, which lasts until the file is read; answered is told the answer.
+func (t *Telemetry) WALFetch(ctx context.Context, id timeline.ID, file string) (_ context.Context, answered func(string, error), end func(bytes int64)) {
+	ctx, span := t.tracer.Start(ctx, "wal.fetch", //nolint:spancheck // end ends it
+		trace.WithAttributes(attribute.String("file", file)), trace.WithAttributes(t.idAttributes(id)...))
+	answered = func(answer string, err error) {
+		t.counts.restoreAnswers.WithLabelValues(answer).Inc()
+		span.SetAttributes(attribute.String("answer", answer))
+		fail(span, err)
+	}
+	return ctx, answered, func(bytes int64) { //nolint:spancheck // this ends it
+		span.SetAttributes(attribute.Int64("bytes", bytes))
+		span.End()
+	}
+}

@@ -131,7 +131,7 @@ func (i *instruments) initialise() {
 	}
 	each(i.sourceConnects, "connected", "refused", "missing_wal", "error")
 	each(i.restoreAnswers, "file", "absent", "unknown")
-	each(i.errors, "traces", "scrape")
+	each(i.errors, "traces", "scrape", "profiles")
 	each(i.logRecords, "debug", "info", "warn", "error")
 }
 
@@ -174,7 +174,7 @@ var (
 		id    timeline.ID // whose they are
 		names []string
 	}{
-		{timeline.ID{Tenant: "t", Name: "l"}, []string{"create", "set", "delete", "seal", "unseal", "trim"}},
+		{timeline.ID{Tenant: "t", Name: "l"}, []string{"create", "set", "delete", "seal", "unseal", "trim", "drain", "restore"}},
 		{timeline.ID{Tenant: "t"}, []string{"create", "delete", "attach", "secondary", "detach"}},
 	}
 	refusals = []replication.Reason{

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // scopeKey finds the scope in a context.
@@ -14,6 +16,10 @@ type scopeKey struct{}
 
 // scope is the timeline, or the tenant, that a context works for.
 type scope struct{ tenant, timeline string }
+
+func (s scope) id() timeline.ID {
+	return timeline.ID{Tenant: timeline.TenantID(s.tenant), Name: s.timeline}
+}
 
 // WithTimeline marks what is done with a context as work for a tenant and, unless it is empty, a
 // timeline: log records and spans made with it say so.

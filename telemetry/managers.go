@@ -34,9 +34,13 @@ func (s *scopedEvents) planned(ctx context.Context, p manager.Planned) context.C
 	if p.Plan.Acts() {
 		opts = append(opts, trace.WithAttributes(always()))
 	}
+	if p.Reasons.Has(timeline.ReasonRequest) || p.Reasons.Has(timeline.ReasonStarted) {
+		opts = append(opts, linksTo(s.asked.take()))
+	}
 	ctx, span := s.startAt(ctx, "manager.iteration", p.Began, opts...)
+	s.turn.set(span.SpanContext())
 	if span.IsRecording() {
-		span.SetAttributes(idAttributes(s.id)...)
+		span.SetAttributes(s.identity()...)
 		span.SetAttributes(attribute.String("reason", p.Reasons.String()))
 		addPlan(span, &p.Plan)
 	}
@@ -70,7 +74,7 @@ func (s *scopedEvents) iterated(ctx context.Context, i manager.Iteration) {
 	span := trace.SpanFromContext(ctx)
 	if !span.IsRecording() && i.Duration >= slowIteration {
 		_, span = s.startAt(ctx, "manager.iteration", time.Now().Add(-i.Duration), trace.WithNewRoot(),
-			trace.WithAttributes(always(), attribute.String("reason", i.Reasons.String())), trace.WithAttributes(idAttributes(s.id)...))
+			trace.WithAttributes(always(), attribute.String("reason", i.Reasons.String())), trace.WithAttributes(s.identity()...))
 	}
 	span.SetAttributes(
 		attribute.String("outcome", outcome),

@@ -26,7 +26,7 @@ func (c Catalogue) Markdown() []byte {
 		}
 	}
 	b.WriteString("\nHistograms are classic and native at once, with exemplars where a trace was sampled. The metrics of the\nGo runtime (`go_`) and of the process (`process_`) are there, too.\n")
-	b.WriteString("\n## Spans\n\nThe OpenTelemetry scope is `sluice`. What belongs to a timeline has the attributes `tenant` and `timeline`. HTTP\nrequests have the spans of OpenTelemetry's own instrumentation, named by method and route.\n\n| span | attributes | links to | meaning |\n|---|---|---|---|\n")
+	b.WriteString("\n## Spans\n\nThe OpenTelemetry scope is `sluice`. What belongs to a timeline has the attributes `tenant`, `timeline` and\n`incarnation`. HTTP\nrequests have the spans of OpenTelemetry's own instrumentation, named by method and route.\n\n| span | attributes | links to | meaning |\n|---|---|---|---|\n")
 	for _, s := range c.Spans {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.Name, code(s.Attributes), s.Links, s.Help)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -13,13 +12,24 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
+// operationKey is an operation on a timeline, or on a tenant: some may run beside others.
+type operationKey struct {
+	id   timeline.ID
+	name string
+}
+
 // Operation opens the span "timeline.NAME" of a lifecycle operation, or "tenant.NAME" if the id has no timeline; end closes it
-// and counts it. Names are constants; see operationNames.
+// and counts it. Names are constants; see operationNames. The iteration that it wakes the timeline's manager for is linked to it.
 func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) (_ context.Context, end func(error)) {
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
 	ctx, span := t.tracer.Start(ctx, kindOf(id)+"."+name,
-		trace.WithAttributes(always()), trace.WithAttributes(idAttributes(id)...))
+		trace.WithAttributes(always()), trace.WithAttributes(t.idAttributes(id)...))
+	if id.Name != "" {
+		t.scoped(id).asked.set(span.SpanContext())
+	}
+	steps := t.beginSteps(ctx, operationKey{id, name})
 	return ctx, func(err error) {
+		t.endSteps(steps)
 		outcome := operationOutcome(err)
 		t.counts.operations.WithLabelValues(operationLabel(id, name), outcome).Inc()
 		t.log.LogAttrs(ctx, slog.LevelInfo, "lifecycle operation ended", slog.String("operation", kindOf(id)+"."+name), slog.String("outcome", outcome))
@@ -57,58 +67,14 @@ func operationOutcome(err error) string {
 // OperationStarted is Operation for work that belongs to the node, and outlives the request that asked for it: its span is in
 // that request's trace.
 func (t *Telemetry) OperationStarted(ctx, asked context.Context, id timeline.ID, name string) (context.Context, func(error)) {
-	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(asked))
-	ctx, end := t.Operation(ctx, name, id)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.steps[id] = &operationSteps{ctx: ctx}
-	return ctx, func(err error) {
-		t.mu.Lock()
-		steps := t.steps[id]
-		delete(t.steps, id)
-		t.mu.Unlock()
-		steps.next(nil)
-		end(err)
-	}
-}
-
-// OperationStep shows the steps of an operation as children of its span.
-func (t *Telemetry) OperationStep(id timeline.ID, name, step string) {
-	t.mu.Lock()
-	steps := t.steps[id]
-	t.mu.Unlock()
-	if steps == nil {
-		return // a tenant's, shown on its timeline
-	}
-	t.log.LogAttrs(steps.ctx, slog.LevelDebug, "lifecycle step", slog.String("operation", name), slog.String("step", step))
-	_, span := t.tracer.Start(steps.ctx, "lifecycle.step", trace.WithAttributes(always(), //nolint:spancheck // next ends it
-		attribute.String("operation", name), attribute.String("step", step)), trace.WithAttributes(idAttributes(id)...))
-	steps.next(span)
-} //nolint:spancheck // see above
-
-// operationSteps is an operation under way with its present step.
-type operationSteps struct {
-	ctx context.Context //nolint:containedctx // of the operation's span, for the spans of its steps
-
-	mu   sync.Mutex
-	step trace.Span // guarded by mu; nil: none is under way
-}
-
-// next ends the present step.
-func (s *operationSteps) next(span trace.Span) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.step != nil {
-		s.step.End()
-	}
-	s.step = span
+	return t.Operation(trace.ContextWithSpanContext(ctx, trace.SpanContextFromContext(asked)), name, id)
 }
 
 // ShutdownStarted opens the span "timeline.shutdown" or "tenant.shutdown"; what it waits for is below it.
 func (t *Telemetry) ShutdownStarted(ctx context.Context, id timeline.ID, cause error) (_ context.Context, end func(error)) {
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
 	ctx, span := t.tracer.Start(ctx, kindOf(id)+".shutdown", //nolint:spancheck // end ends it
-		trace.WithAttributes(always(), attribute.String("cause", cause.Error())), trace.WithAttributes(idAttributes(id)...))
+		trace.WithAttributes(always(), attribute.String("cause", cause.Error())), trace.WithAttributes(t.idAttributes(id)...))
 	return ctx, endOf(span) //nolint:spancheck // this ends it
 }
 

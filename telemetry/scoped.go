@@ -20,8 +20,14 @@ type scopedEvents struct {
 	lastSync  atomic.Pointer[tracedSync] // the last sync that has a span
 	connected atomic.Bool                // the receiver's session has streamed
 
+	life    atomic.Pointer[timeline.Incarnation] // nil: not known
+	asked   spanRef                              // the last request that no iteration has followed yet
+	turn    spanRef                              // the last iteration
+	session spanRef                              // the last session of the receiver
+
 	mu     sync.Mutex
-	logged map[tasks.Name]loggedError // guarded by mu
+	logged map[tasks.Name]loggedError       // guarded by mu
+	spawns map[tasks.Name]trace.SpanContext // guarded by mu; of the last run of each task
 }
 
 // tracedSync is a sync with the span that shows it, so that the acknowledgement that it allowed can
@@ -44,7 +50,7 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 	defer t.mu.Unlock()
 	s := t.timelines[id]
 	if s == nil {
-		s = &scopedEvents{Telemetry: t, id: id, logged: map[tasks.Name]loggedError{}}
+		s = &scopedEvents{Telemetry: t, id: id, logged: map[tasks.Name]loggedError{}, spawns: map[tasks.Name]trace.SpanContext{}}
 		t.timelines[id] = s
 	}
 	return s
@@ -53,17 +59,34 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 // keepScoped forgets timelines that are gone. One that is forgotten too early is made anew, and loses no
 // more than an exemplar.
 func (t *Telemetry) keepScoped(there []TimelineStats) {
-	ids := make(map[timeline.ID]bool, len(there))
+	ids := make(map[timeline.ID]timeline.Incarnation, len(there))
 	for i := range there {
-		ids[there[i].ID] = true
+		ids[there[i].ID] = there[i].Incarnation
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for id := range t.timelines {
-		if !ids[id] {
+	for id, s := range t.timelines {
+		life, found := ids[id]
+		if !found {
 			delete(t.timelines, id)
+			continue
 		}
+		s.life.Store(&life)
 	}
+}
+
+// spawned keeps the start of a task, for the events of its work that have no context.
+func (s *scopedEvents) spawned(task tasks.Name, sc trace.SpanContext) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spawns[task] = sc
+}
+
+// spawn returns the start of the last run of a task.
+func (s *scopedEvents) spawn(task tasks.Name) trace.SpanContext {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spawns[task]
 }
 
 // repeatEvery is how often a failure that repeats itself is logged.

@@ -42,8 +42,9 @@ func (s *scopedEvents) taskStarted(ctx context.Context, start tasks.Start) conte
 	}
 	ctx = s.scope(ctx)
 	_, span := s.tracer.Start(ctx, "task.spawn", trace.WithAttributes(always(),
-		attribute.String("task", name), attribute.Int("attempt", start.Attempt)), trace.WithAttributes(idAttributes(s.id)...))
+		attribute.String("task", name), attribute.Int("attempt", start.Attempt)), trace.WithAttributes(s.identity()...))
 	span.End()
+	s.spawned(start.Name, span.SpanContext())
 	ctx = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
 	return context.WithValue(ctx, spawnKey{}, span.SpanContext())
 }
@@ -63,8 +64,7 @@ func (s *scopedEvents) taskEndSpan(ctx context.Context, end tasks.End) {
 	_, span := s.tracer.Start(ctx, "task.end", trace.WithNewRoot(),
 		trace.WithAttributes(always(), attribute.String("task", string(end.Name)), attribute.Int("attempt", end.Attempt),
 			attribute.String("outcome", string(end.Outcome)), attribute.Float64("ran_seconds", end.Ran.Seconds())),
-		trace.WithAttributes(idAttributes(s.id)...),
-		trace.WithLinks(trace.Link{SpanContext: spawnOf(ctx)}))
+		trace.WithAttributes(s.identity()...), linksTo(spawnOf(ctx)))
 	if end.Outcome.Bad() {
 		span.SetAttributes(attribute.String("error.type", errorType(end)))
 		fail(span, end.Err)

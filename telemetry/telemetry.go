@@ -2,15 +2,19 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"regexp"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	otelpyroscope "github.com/grafana/otel-profiling-go"
+	"github.com/grafana/pyroscope-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel"
@@ -41,6 +45,12 @@ type Config struct {
 	// TimelineLimit is how many timelines have detail series at /metrics.
 	TimelineLimit int
 
+	// PyroscopeURL is where profiles are pushed to; empty: nowhere. ProfileEvery is how often; 0 = 15 s.
+	PyroscopeURL string
+	ProfileEvery time.Duration
+	// SpanProfiles has profiles say for which span the time was spent. It doubles the cost of a span.
+	SpanProfiles bool
+
 	LogLevel  slog.Level
 	LogFormat string    // "json" or "text"
 	LogOutput io.Writer // default: os.Stderr
@@ -63,6 +73,7 @@ type Telemetry struct {
 	counts   *instruments
 	errors   *reporter
 	source   atomic.Pointer[Source]
+	recent   *recent
 
 	gateEntries gateEntries
 
@@ -70,27 +81,35 @@ type Telemetry struct {
 	provider  *sdktrace.TracerProvider // nil: no traces
 	processor *processor               // nil: no traces
 
+	profiler     *pyroscope.Profiler // nil: no profiles
+	stopProfiler sync.Once
+	profilerDone chan struct{} // closed when the profiler has stopped; made by stopProfiler
+
 	mu        sync.Mutex
-	timelines map[timeline.ID]*scopedEvents   // guarded by mu
-	steps     map[timeline.ID]*operationSteps // guarded by mu; the operations under way
+	timelines map[timeline.ID]*scopedEvents    // guarded by mu
+	steps     map[operationKey]*operationSteps // guarded by mu; the operations under way
 }
 
 // Start makes a Telemetry, and installs it as the process's for OpenTelemetry. End it with Shutdown.
 func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	t := &Telemetry{
 		registry: prometheus.NewRegistry(), all: prometheus.NewRegistry(),
-		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[timeline.ID]*operationSteps{},
+		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[operationKey]*operationSteps{},
 		gateEntries: newGateEntries(),
 	}
 	t.counts = newInstruments(t.registry)
+	t.recent = &recent{}
 	out := cfg.LogOutput
 	if out == nil {
 		out = os.Stderr
 	}
-	t.log = newLogger(out, cfg.LogLevel, cfg.LogFormat, t.counts.logRecords)
+	t.log = newLogger(io.MultiWriter(t.recent, out), cfg.LogLevel, cfg.LogFormat, t.counts.logRecords)
 	t.errors = &reporter{log: t.log, count: t.counts.errors}
 	if err := t.startTraces(ctx, cfg); err != nil {
 		return nil, err
+	}
+	if err := t.startProfiles(cfg); err != nil {
+		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
 	t.register(cfg)
 	return t, nil
@@ -106,8 +125,12 @@ func (t *Telemetry) startTraces(ctx context.Context, cfg Config) error {
 	if provider == nil {
 		return nil
 	}
-	otel.SetTracerProvider(provider)
-	t.provider, t.processor, t.tracer = provider, p, provider.Tracer(scopeName)
+	var through trace.TracerProvider = provider
+	if cfg.SpanProfiles {
+		through = otelpyroscope.NewTracerProvider(provider)
+	}
+	otel.SetTracerProvider(through)
+	t.provider, t.processor, t.tracer = provider, p, through.Tracer(scopeName)
 	return nil
 }
 
@@ -145,15 +168,17 @@ func (t *Telemetry) watched() Source {
 	return nil
 }
 
-// Shutdown exports the last spans, until ctx ends.
+// Shutdown exports the last spans, and pushes the last profiles, until ctx ends.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	if t.provider == nil {
-		return nil
+	profiles := make(chan error, 1)
+	go func() { profiles <- t.stopProfiles(ctx) }()
+	var err error
+	if t.provider != nil {
+		if err = t.provider.Shutdown(ctx); err != nil {
+			err = fmt.Errorf("export the last spans: %w", err)
+		}
 	}
-	if err := t.provider.Shutdown(ctx); err != nil {
-		return fmt.Errorf("export the last spans: %w", err)
-	}
-	return nil
+	return errors.Join(err, <-profiles)
 }
 
 // reportEvery is how often one component's errors are logged.
@@ -171,9 +196,13 @@ type reporter struct {
 func (r *reporter) report(component string, err error) {
 	r.count.WithLabelValues(component).Inc()
 	if r.due(component, time.Now()) {
-		r.log.LogAttrs(context.Background(), slog.LevelWarn, "telemetry failed", slog.String("component", component), slog.Any("error", err))
+		r.log.LogAttrs(context.Background(), slog.LevelWarn, "telemetry failed",
+			slog.String("component", component), slog.String("error", secrets.ReplaceAllString(err.Error(), "${1}${3}***${2}")))
 	}
 }
+
+// secrets are where a URL in an error's text may have some: before an @, and in its parameters.
+var secrets = regexp.MustCompile(`(//)[^/@\s]*(@)|(\?)[^\s"']*`)
 
 func (r *reporter) due(component string, now time.Time) bool {
 	r.mu.Lock()

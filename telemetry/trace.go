@@ -2,15 +2,14 @@ package telemetry
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sluicewal/sluice/internal/gate"
-	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // maxLinks is how many links, and how many holders by name, one span has at most.
@@ -35,15 +34,52 @@ func GateTrace(ctx context.Context) gate.Trace {
 	return gate.Trace{TraceID: sc.TraceID(), SpanID: sc.SpanID()}
 }
 
+// GateTrace is the function of that name while traces are made, and nil otherwise: then nobody pays for asking.
+func (t *Telemetry) GateTrace() func(context.Context) gate.Trace {
+	if t.provider == nil {
+		return nil
+	}
+	return GateTrace
+}
+
 // linkTo makes a link to what a gate kept of a trace.
 func linkTo(t gate.Trace) (trace.Link, bool) {
 	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: t.TraceID, SpanID: t.SpanID, TraceFlags: trace.FlagsSampled})
 	return trace.Link{SpanContext: sc}, sc.IsValid()
 }
 
-// idAttributes are on each span that belongs to a timeline.
-func idAttributes(id timeline.ID) []attribute.KeyValue {
-	return []attribute.KeyValue{attribute.String("tenant", string(id.Tenant)), attribute.String("timeline", id.Name)}
+// linksTo makes links to those of the spans that can be looked up.
+func linksTo(spans ...trace.SpanContext) trace.SpanStartOption {
+	var links []trace.Link
+	for _, sc := range spans {
+		if sc.IsSampled() {
+			links = append(links, trace.Link{SpanContext: sc})
+		}
+	}
+	return trace.WithLinks(links...)
+}
+
+// A spanRef is a span that others point to; none at first.
+type spanRef struct {
+	p atomic.Pointer[trace.SpanContext]
+}
+
+func (r *spanRef) set(sc trace.SpanContext) { r.p.Store(&sc) }
+
+// get returns an invalid one where there is none.
+func (r *spanRef) get() (sc trace.SpanContext) {
+	if p := r.p.Load(); p != nil {
+		sc = *p
+	}
+	return sc
+}
+
+// take is get for whoever points to it last.
+func (r *spanRef) take() (sc trace.SpanContext) {
+	if p := r.p.Swap(nil); p != nil {
+		sc = *p
+	}
+	return sc
 }
 
 // startAt starts a span that began a while ago.

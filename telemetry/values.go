@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/tasks"
@@ -56,8 +57,11 @@ func labelValues() map[string]map[string][]string {
 		"wal_retained_bytes":    {"reason": {"not_backed_up", "reader", "configured"}},
 		"restore_answers_total": {"answer": {"file", "absent", "unknown"}},
 
+		"broker_messages_total": {"direction": {"sent", "received"}, "kind": texts(broker.Kinds())},
+		"broker_errors_total":   {"reason": texts(broker.Reasons())},
+
 		"telemetry_spans_total":  {"result": {"exported", "failed", "dropped"}},
-		"telemetry_errors_total": {"component": {"traces", "scrape"}},
+		"telemetry_errors_total": {"component": {"traces", "scrape", "profiles"}},
 		"log_records_total":      {"level": {"debug", "info", "warn", "error"}},
 
 		"timeline_state":            {"state": states},
@@ -71,7 +75,7 @@ func labelValues() map[string]map[string][]string {
 
 // Lists of those who hand the values to this package; tests of theirs hold them against these.
 var (
-	shutdownStages = []string{"readiness", "drain", "tenants", "http", "telemetry"}
+	shutdownStages = []string{"readiness", "broker", "drain", "tenants", "broker_connection", "http", "telemetry"}
 	sourceStates   = []string{"none", "poisoned", "sealed", "stopped", "connecting", "connected", "refused", "missing_wal"}
 )
 
@@ -86,7 +90,7 @@ func stopping() []string {
 func workPhases() []string {
 	var list []string
 	for _, p := range manager.Phases() {
-		if isWork(p) {
+		if IsWork(p) {
 			list = append(list, p.String())
 		}
 	}

@@ -40,10 +40,21 @@ func (t *Telemetry) WALEvents(id timeline.ID) wal.Events {
 			s.log.LogAttrs(s.ctx(), slog.LevelWarn, "WAL that the source's history does not have was set aside", slog.Any("tli", d.TLI),
 				slog.String("from", d.From.String()), slog.String("to", d.To.String()), slog.String("path", d.Path))
 		},
-		Removed: func(segments int, bytes int64) {
-			s.counts.removedSegments.Add(float64(segments))
-			s.log.LogAttrs(s.ctx(), slog.LevelInfo, "local segments removed", slog.Int("segments", segments), slog.Int64("bytes", bytes))
-		},
+		Removed: s.removed,
+	}
+}
+
+// removed shows a removal that is over, in a trace of its own.
+func (s *scopedEvents) removed(r wal.Removal) {
+	s.counts.removedSegments.Add(float64(r.Segments))
+	end := time.Now()
+	ctx, span := s.startAt(s.ctx(), "segment.remove", end.Add(-r.Duration), trace.WithNewRoot(), linksTo(s.spawn(manager.Remove)),
+		trace.WithAttributes(always(), attribute.String("below", r.Below.String()), attribute.Int("segments", r.Segments), attribute.Int64("bytes", r.Bytes)),
+		trace.WithAttributes(s.identity()...))
+	fail(span, r.Err)
+	span.End(trace.WithTimestamp(end))
+	if r.Segments > 0 {
+		s.log.LogAttrs(ctx, slog.LevelInfo, "local segments removed", slog.Int("segments", r.Segments), slog.Int64("bytes", r.Bytes))
 	}
 }
 
@@ -74,13 +85,13 @@ func (s *scopedEvents) wantsSyncSpan(i wal.SyncInfo) bool {
 }
 
 func (s *scopedEvents) syncSpan(i wal.SyncInfo) context.Context {
-	opts := []trace.SpanStartOption{trace.WithNewRoot()}
+	opts := []trace.SpanStartOption{trace.WithNewRoot(), linksTo(s.spawn(manager.Receive), s.session.get())}
 	if i.Err != nil || i.Duration >= slowSync {
 		opts = append(opts, trace.WithAttributes(always()))
 	}
 	end := time.Now()
 	ctx, span := s.startAt(context.Background(), "wal.fsync", end.Add(-i.Duration), opts...)
-	span.SetAttributes(idAttributes(s.id)...)
+	span.SetAttributes(s.identity()...)
 	span.SetAttributes(attribute.Int64("bytes", i.Bytes), attribute.String("flush", i.Flush.String()))
 	fail(span, i.Err)
 	span.End(trace.WithTimestamp(end))
@@ -114,10 +125,11 @@ func (s *scopedEvents) sourceConnected(c replication.Connected) {
 	s.connected.Store(true)
 	s.forgive(manager.Receive)
 	s.counts.sourceConnects.WithLabelValues("connected").Inc()
-	_, span := s.tracer.Start(context.Background(), "receive.session", trace.WithNewRoot(), trace.WithAttributes(always(),
-		attribute.String("start", c.Start.String()), attribute.Int("server_version", c.Source.ServerVersion)),
-		trace.WithAttributes(idAttributes(s.id)...))
+	_, span := s.tracer.Start(context.Background(), "receive.session", trace.WithNewRoot(), linksTo(s.spawn(manager.Receive)),
+		trace.WithAttributes(always(), attribute.String("start", c.Start.String()), attribute.Int("server_version", c.Source.ServerVersion)),
+		trace.WithAttributes(s.identity()...))
 	span.End()
+	s.session.set(span.SpanContext())
 	s.log.LogAttrs(s.ctx(), slog.LevelInfo, "source connected, WAL is streamed", slog.String("start", c.Start.String()),
 		slog.Int("server_version", c.Source.ServerVersion), slog.Uint64("system_identifier", c.Source.SystemID))
 }
@@ -132,7 +144,7 @@ func (s *scopedEvents) acked(a replication.Ack) {
 		end := time.Now()
 		var span trace.Span
 		ctx, span = s.startAt(ctx, "wal.ack", end.Add(-a.Duration), trace.WithAttributes(always(),
-			attribute.Int64("bytes", a.Bytes), attribute.String("flush", a.Position.String())), trace.WithAttributes(idAttributes(s.id)...))
+			attribute.Int64("bytes", a.Bytes), attribute.String("flush", a.Position.String())), trace.WithAttributes(s.identity()...))
 		span.End(trace.WithTimestamp(end))
 	}
 	observe(ctx, s.counts.ackDuration, a.Duration.Seconds())

@@ -24,6 +24,7 @@ type cli struct {
 	Gates       gatesCmd       `cmd:"" help:"List the gates that are closing: who is inside, since when."`
 	Ready       readyCmd       `cmd:"" help:"Say whether the node serves: a health check where there is no HTTP client."`
 	Diagnose    diagnoseCmd    `cmd:"" help:"Write one bundle for a report, without secrets."`
+	Dashboards  dashboardsCmd  `cmd:"" help:"Write out the dashboards for Grafana, the alerts for Prometheus, and the runbooks."`
 	CheckConfig checkConfigCmd `cmd:"" name:"check-config" help:"Check a configuration file."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

@@ -31,7 +31,13 @@ var nodeParts = []bundlePart{
 	{"ready.json", "/readyz"},
 	{"tenants.json", "/v1/tenants"},
 	{"gates.json", "/v1/gates"},
+	{"config.yaml", "/v1/config"},
+	{"log.txt", "/v1/log"},
+	{"diagnostics.json", "/v1/diagnostics"},
 	{"goroutines.txt", "/v1/goroutines"},
+	{"heap.pprof", "/v1/profiles/heap"},
+	{"mutex.pprof", "/v1/profiles/mutex"},
+	{"block.pprof", "/v1/profiles/block"},
 	{"metrics.txt", "/metrics"},
 	{"metrics-timelines.txt", "/metrics/timelines"},
 }

@@ -43,7 +43,7 @@ const (
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
 	n.requests = gate.New(gate.Config{
-		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: telemetry.GateTrace, Clock: gate.NewClock()},
+		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: tel.GateTrace(), Clock: gate.NewClock()},
 	})
 	n.enter(stageStarting)
 	return n
@@ -356,7 +356,7 @@ func (n *node) OpenWAL(ctx context.Context, id timeline.ID, file string, opts ap
 	}
 	switch {
 	case f.Kind == restore.Present:
-		return api.WAL{Answer: api.AnswerFile, Text: f.Text, Size: f.Body.Size, Digest: f.Body.Digest, Body: walBody{f}, Gone: f.Gone}, nil
+		return api.WAL{Answer: api.AnswerFile, Text: f.Text, Size: f.Body.Size, Digest: f.Body.Digest, Body: f, Gone: f.Gone}, nil
 	case f.Kind == restore.Absent:
 		return api.WAL{Answer: api.AnswerAbsent, Text: f.Text}, f.Close()
 	case f.Reason == restore.Unsealed:
@@ -364,9 +364,3 @@ func (n *node) OpenWAL(ctx context.Context, id timeline.ID, file string, opts ap
 	}
 	return api.WAL{Answer: api.AnswerUnknown, Text: f.Text}, f.Close()
 }
-
-// walBody closes the file with its body.
-type walBody struct{ *keeper.WALFile }
-
-// Read implements io.Reader.
-func (b walBody) Read(p []byte) (int, error) { return b.Body.Read(p) }

@@ -152,7 +152,7 @@ func (r *running) hang() (release func()) {
 	return func() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		must(r.t, err)
-		must(r.t, errors.Join(f.Close(), os.Rename(path+".aside", path)))
+		must(r.t, errors.Join(os.Rename(path+".aside", path), f.Close())) // in this order: with its end, the files may go
 	}
 }
 

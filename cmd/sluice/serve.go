@@ -48,8 +48,10 @@ type process struct {
 	log    *slog.Logger
 	node   *node
 	stages *stages
-	keeper *keeper.Keeper
-	http   *http.Server
+	// diagnostics are written when something is stuck.
+	diagnostics *diagnostics
+	keeper      *keeper.Keeper
+	http        *http.Server
 	// hangUp cancels the requests under way: those who read their answer have a second more.
 	hangUp context.CancelFunc
 	ended  chan error // what the HTTP server ended with; has room for it
@@ -61,9 +63,15 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	if err != nil {
 		return fmt.Errorf("start telemetry: %w", err)
 	}
-	p := newProcess(cfg, tel)
+	p, err := newProcess(cfg, tel)
+	if err != nil {
+		return errors.Join(err, tel.Shutdown(ctx))
+	}
+	defer p.diagnostics.stop()
 	stopWatchdog := p.watchdog(ctx)
 	defer stopWatchdog()
+	stopLooking := p.lookForStuck(ctx)
+	defer stopLooking()
 	if err := p.startWithin(ctx); errors.Is(err, errStartAbandoned) {
 		return err // what goes on must not be stopped beside it
 	} else if err != nil {
@@ -72,16 +80,31 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	return p.stop(p.wait(ctx))
 }
 
-func newProcess(cfg *config.Config, tel *telemetry.Telemetry) *process {
+func newProcess(cfg *config.Config, tel *telemetry.Telemetry) (*process, error) {
 	p := &process{cfg: cfg, tel: tel, log: tel.Logger(), node: newNode(cfg.Node.ID, thisBuild().version, tel), ended: make(chan error, 1)}
 	for _, peer := range cfg.Peers {
 		p.node.peers = append(p.node.peers, api.PeerInfo{ID: peer.ID, URL: peer.URL, Silent: true})
 	}
-	diagnostics := diagnostics{dir: filepath.Join(cfg.Node.DataDir, diagnosticsDir)}
-	p.stages = &stages{node: p.node, log: p.log, tel: tel, diagnose: diagnostics.goroutines, tell: p.notify}
+	p.diagnostics = &diagnostics{dir: filepath.Join(cfg.Node.DataDir, diagnosticsDir), gates: p.node.Gates}
+	if cfg.Telemetry.FlightRecorder {
+		var err error
+		if p.diagnostics.flight, err = recordFlight(); err != nil {
+			return nil, err
+		}
+	}
+	p.stages = &stages{node: p.node, log: p.log, tel: tel, diagnose: p.diagnostics.write, tell: p.notify}
 	p.node.shutdown = p.stages
 	tel.Watch(numbers{node: p.node, dataDir: cfg.Node.DataDir, stages: p.stages})
-	return p
+	return p, nil
+}
+
+// lookForStuck shows what is stuck until the function that it returns is called, or the node begins to stop.
+func (p *process) lookForStuck(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	watch := &stuckWatch{node: p.node, log: p.log, tel: p.tel, diagnose: p.diagnostics.write}
+	done := make(chan struct{})
+	go func() { defer close(done); watch.run(ctx) }()
+	return func() { cancel(); <-done }
 }
 
 // errStartAbandoned is the end of a start that does not listen to the signal to stop.
@@ -111,6 +134,7 @@ func telemetryConfig(cfg *config.Config) telemetry.Config {
 		NodeID: cfg.Node.ID, Version: thisBuild().version, Revision: thisBuild().revision,
 		OTLPEndpoint: cfg.Telemetry.OTLPEndpoint,
 		SampleRatio:  cfg.Telemetry.TraceSampleRatio, SampleRatioSet: cfg.IsSet("telemetry.trace_sample_ratio"),
+		PyroscopeURL: cfg.Telemetry.PyroscopeURL, SpanProfiles: cfg.Telemetry.SpanProfiles,
 		TimelineLimit: cfg.Telemetry.TimelineMetricsLimit, LogLevel: level, LogFormat: cfg.Telemetry.LogFormat,
 	}
 }
@@ -179,7 +203,8 @@ func (p *process) brokerConfig() broker.Config {
 func (p *process) listen(ctx context.Context) error {
 	server := api.New(p.node, api.Config{
 		Log: p.log, Metrics: p.tel.Metrics(), TimelineMetrics: p.tel.TimelineMetrics(),
-		Events: api.Events{Answered: p.tel.HTTPAnswered}, Admit: p.node.admit,
+		Report: p.report(), Pprof: p.cfg.Telemetry.Pprof,
+		Events: api.Events{Addressed: p.tel.HTTPAddressed, Answered: p.tel.HTTPAnswered}, Admit: p.node.admit,
 	})
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", p.cfg.Listen.HTTP)
@@ -195,6 +220,11 @@ func (p *process) listen(ctx context.Context) error {
 	}
 	go func() { p.ended <- p.http.Serve(l) }() // stopHTTP waits for it
 	return nil
+}
+
+// report is what only a report has.
+func (p *process) report() api.Report {
+	return api.Report{Config: p.cfg.Masked, Log: p.tel.RecentLog, Diagnostics: p.diagnostics.newest}
 }
 
 // wait returns why the node stops.

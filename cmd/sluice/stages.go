@@ -182,10 +182,5 @@ func (s *stages) writeDown(ctx context.Context, name string) {
 		return
 	}
 	path, err := s.diagnose("stage-" + name)
-	if err != nil {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "goroutines are not written down", slog.String("stage", name), slog.Any("error", err))
-		return
-	}
-	s.tel.Diagnosed(ctx, path)
-	s.log.LogAttrs(ctx, slog.LevelInfo, "goroutines are written down", slog.String("stage", name), slog.String("path", path))
+	tellDiagnosed(ctx, s.tel, s.log, path, err)
 }

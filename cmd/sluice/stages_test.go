@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,16 +124,35 @@ func TestClosingGatesAreListedOldestFirst(t *testing.T) {
 
 // TestDiagnosticsAreBounded: a node that is stuck again and again does not fill its disk.
 func TestDiagnosticsAreBounded(t *testing.T) {
-	d := diagnostics{dir: t.TempDir()}
+	d := &diagnostics{dir: t.TempDir()}
+	foreign := filepath.Join(d.dir, "0-notes.txt")
+	must(t, os.WriteFile(foreign, nil, 0o600))
 	var last string
 	for range keptDiagnostics + 3 {
-		path, err := d.goroutines("stage-x")
+		path, err := d.write("stage-x")
 		must(t, err)
 		last = path
-		time.Sleep(2 * time.Millisecond) // the names have milliseconds
 	}
 	files := readDir(t, d.dir)
-	if len(files) != keptDiagnostics || !strings.HasSuffix(last, files[len(files)-1]) {
+	if len(files) != keptDiagnostics+1 || files[0] != filepath.Base(foreign) || !strings.HasSuffix(last, files[len(files)-1]) {
 		t.Errorf("%d files are kept, the last is %s, written was %s", len(files), files[len(files)-1], last)
+	}
+}
+
+func TestOldDiagnosticsGoWhenTheyAreLarge(t *testing.T) {
+	d := &diagnostics{dir: t.TempDir()}
+	for _, name := range []string{"20260101T000000.000000Z-a", "20260102T000000.000000Z-b", "20260103T000000.000000Z-c"} {
+		must(t, os.Mkdir(filepath.Join(d.dir, name), 0o700))
+		f, err := os.Create(filepath.Join(d.dir, name, "flight.trace"))
+		must(t, err)
+		must(t, errors.Join(f.Truncate(keptDiagnosticsBytes/2), f.Close()))
+	}
+	path, err := d.write("x")
+	must(t, err)
+	if got, want := readDir(t, d.dir), []string{"20260102T000000.000000Z-b", "20260103T000000.000000Z-c", filepath.Base(path)}; !slices.Equal(got, want) {
+		t.Errorf("kept are %v, want %v", got, want)
+	}
+	if got := readDir(t, path); !slices.Equal(got, []string{"gates.json", "goroutines.txt"}) {
+		t.Errorf("written are %v", got)
 	}
 }

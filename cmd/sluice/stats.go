@@ -127,9 +127,9 @@ func gateStats(kind string, id timeline.ID, g *gate.Gate) telemetry.GateStats {
 // keeperEvents joins what happens below the keeper with telemetry.
 func keeperEvents(t *telemetry.Telemetry) keeper.Events {
 	return keeper.Events{
-		Gate: t.GateEvents(), Trace: telemetry.GateTrace,
+		Gate: t.GateEvents(), Trace: t.GateTrace(),
 		Manager: t.ManagerEvents, Tasks: t.TaskEvents, WAL: t.WALEvents, Replication: t.ReplicationEvents,
 		Operation: t.OperationStarted, Step: t.OperationStep, Shutdown: t.ShutdownStarted,
-		Answered: t.WALAnswered,
+		Fetch: t.WALFetch, Life: t.Life,
 	}
 }

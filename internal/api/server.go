@@ -29,8 +29,21 @@ type Config struct {
 	// only ask how the node is, and wait for nothing, are not counted: they are answered to the end. nil: all may come in.
 	Admit func(ctx context.Context, route string) (leave func(), err error)
 
+	// Report is what only a report of a node has.
+	Report Report
+	// Pprof serves /debug/pprof/.
+	Pprof bool
+
 	// Stall is how long a client may take to read each piece of an answer; default 30 s.
 	Stall time.Duration
+}
+
+// Report is what a node tells for a report, without secrets. Every field may be nil.
+type Report struct {
+	Config func() ([]byte, error) // as YAML
+	Log    func() []byte          // the last records
+	// Diagnostics are the files of those that were written last.
+	Diagnostics func() (map[string][]byte, error)
 }
 
 // Events tells what happens in a Server. Every field may be nil.
@@ -105,7 +118,7 @@ func (s *Server) plainRoutes(api huma.API) {
 		_, _ = w.Write(description) // the client's loss
 	})
 	s.mux.HandleFunc("GET /{$}", s.serveConsole)
-	s.mux.HandleFunc("GET /v1/goroutines", s.serveGoroutines)
+	s.reportRoutes()
 	for pattern, h := range map[string]http.Handler{
 		"GET /metrics": s.cfg.Metrics, "GET /metrics/timelines": s.cfg.TimelineMetrics,
 	} {

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/http"
-	"runtime/pprof"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -42,13 +41,6 @@ func (s *Server) listGates(context.Context, *struct{}) (*reply[[]ClosingGate], e
 		gates[i].Holders = list(gates[i].Holders)
 	}
 	return &reply[[]ClosingGate]{gates}, nil
-}
-
-// serveGoroutines tells what every goroutine waits for, those with the same stack and labels together. It
-// holds the world up for milliseconds; the form with every goroutine would do so for a second.
-func (s *Server) serveGoroutines(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_ = pprof.Lookup("goroutine").WriteTo(w, 1) // the client's loss
 }
 
 // list makes an absent list an empty one: JSON's null is no list to a client.

@@ -22,6 +22,9 @@ func OperationNames() []string { return []string{opGet, opHead, opPut, opList, o
 // do runs one operation within its own time: the cloud libraries have none, and a server that takes a request and never
 // answers it would hold an upload for ever. The time is the configured one, and what sizeBytes may take beside it.
 func (s *Store) do(ctx context.Context, name, key string, sizeBytes int64, body func(context.Context) error) error {
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("%s %s: %w", name, key, err) // not begun: some of the libraries would not even look
+	}
 	limit := s.cfg.Timeout + time.Duration(float64(sizeBytes)/float64(s.cfg.MinRate)*float64(time.Second))
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -74,6 +77,9 @@ func newLimiter(n int) limiter { return make(limiter, n) }
 
 // enter waits for a place. It is taken once for each upload, never inside one.
 func (l limiter) enter(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil {
+		return err // also where there is a place
+	}
 	select {
 	case l <- struct{}{}:
 		return nil

@@ -100,6 +100,9 @@ type Telemetry struct {
 	OTLPEndpoint         string  `yaml:"otlp_endpoint"` // http(s):// or grpc://; empty: the environment decides
 	TraceSampleRatio     float64 `yaml:"trace_sample_ratio"`
 	PyroscopeURL         string  `yaml:"pyroscope_url"`
+	SpanProfiles         bool    `yaml:"span_profiles"`   // profiles say for which span the time was spent
+	FlightRecorder       bool    `yaml:"flight_recorder"` // the last seconds of the scheduler, for diagnostics
+	Pprof                bool    `yaml:"pprof"`           // serves /debug/pprof/
 	TimelineMetricsLimit int     `yaml:"timeline_metrics_limit"`
 	LogLevel             string  `yaml:"log_level"`
 	LogFormat            string  `yaml:"log_format"`

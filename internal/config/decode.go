@@ -118,6 +118,8 @@ func setScalar(v reflect.Value, text string) error {
 		return parseInto(p, text, ParseBytes, "a size such as 512MiB or 1GiB")
 	case *int:
 		return parseInto(p, text, strconv.Atoi, "a whole number")
+	case *bool:
+		return parseInto(p, text, strconv.ParseBool, "true or false")
 	case *float64:
 		return parseInto(p, text, parseFloat, "a number")
 	}

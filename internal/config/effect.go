@@ -8,7 +8,7 @@ import (
 // comingKeys are read and checked, but the part of Sluice that they steer is not there yet. A key ends
 // in a dot where all below it is meant.
 var comingKeys = []string{
-	"node.advertise", "listen.postgres", "telemetry.pyroscope_url",
+	"node.advertise", "listen.postgres",
 }
 
 // WithoutEffect returns the keys that the file sets and that change nothing in this version, in order.

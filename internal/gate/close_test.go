@@ -218,6 +218,9 @@ func TestShortStaysAreCountedAndNotTold(t *testing.T) {
 		long.Leave()
 		traced = true
 		mustEnter(t, g, "traced").Leave()
+		if n := counts["timeline"].Entered(); n != 3 { // one gate stays open
+			t.Errorf("counted before the close: %d", n)
+		}
 		if err := g.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -225,8 +228,8 @@ func TestShortStaysAreCountedAndNotTold(t *testing.T) {
 			t.Error("entered a closed gate")
 		}
 		s.compare(t, []string{"left long after 1.98s", "enter traced", "enter late"})
-		if c := counts["timeline"]; c.Entered.Load() != 3 || c.Refused.Load() != 1 || counts["tenant"].Entered.Load() != 0 {
-			t.Errorf("counted: %d entered, %d refused", c.Entered.Load(), c.Refused.Load())
+		if c := counts["timeline"]; c.Entered() != 3 || c.Refused() != 1 || counts["tenant"].Entered() != 0 {
+			t.Errorf("counted: %d entered, %d refused", c.Entered(), c.Refused())
 		}
 	})
 }

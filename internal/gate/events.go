@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"sync/atomic"
 	"time"
 )
 
@@ -10,8 +9,9 @@ import (
 // called without a lock, on the goroutine that caused the event, and must be
 // quick: the byte path enters gates too.
 type Events struct {
-	// Counts returns where the entries of a kind's gates are counted. It is called
-	// once for each gate; many gates share what it returns.
+	// Counts returns where the entries of a kind's gates are counted, nil: nowhere.
+	// It is called when somebody comes to a gate first; many gates share what it
+	// returns.
 	Counts func(kind string) *Counts
 	// Entered is called for an entry that is traced ([Hooks.Trace]), also for one
 	// that is refused; for all others there are Counts.
@@ -32,13 +32,6 @@ type Events struct {
 	CloseEnded func(context.Context, CloseEnd)
 	// Misused is called when a pass was used wrongly: a bug, harmless as such.
 	Misused func(Misuse)
-}
-
-// Counts are the entries of many gates, of those that are gone too. To count is
-// what an event for each entry would cost a tenth of.
-type Counts struct {
-	Entered atomic.Uint64 // let in
-	Refused atomic.Uint64
 }
 
 // Entry is an attempt to enter.
@@ -115,16 +108,9 @@ func (e *Events) closeEnded(ctx context.Context, end CloseEnd) {
 	}
 }
 
-// entered counts an attempt to enter, and reports it if it is traced.
-func (g *Gate) entered(ctx context.Context, h Holder, ok bool, trace *Trace) {
-	if c := g.counts; c != nil {
-		if ok {
-			c.Entered.Add(1)
-		} else {
-			c.Refused.Add(1)
-		}
-	}
-	if entered := g.hooks.Events.Entered; entered != nil && trace != nil && *trace != (Trace{}) {
+// traced reports an attempt to enter, if it has a trace.
+func (g *Gate) traced(ctx context.Context, h Holder, ok bool, trace *Trace) {
+	if entered := g.hooks.Events.Entered; entered != nil && *trace != (Trace{}) {
 		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: !ok})
 	}
 }

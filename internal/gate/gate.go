@@ -95,7 +95,6 @@ var noHooks = new(Hooks)
 type Gate struct {
 	kind, name string
 	hooks      *Hooks
-	counts     *Counts              // of its kind; nil: nobody counts
 	room       atomic.Pointer[room] // nil until somebody enters or closes
 }
 
@@ -104,9 +103,6 @@ func New(cfg Config) *Gate {
 	g := &Gate{kind: cfg.Kind, name: cfg.Name, hooks: cfg.Hooks}
 	if g.hooks == nil {
 		g.hooks = noHooks
-	}
-	if counts := g.hooks.Events.Counts; counts != nil {
-		g.counts = counts(g.kind)
 	}
 	return g
 }
@@ -121,9 +117,18 @@ func (g *Gate) inside() *room {
 
 func (g *Gate) furnish() *room {
 	r := newRoom(g.hooks, seatsOfAGate)
+	if counts := g.hooks.Events.Counts; counts != nil {
+		r.counts = counts(g.kind)
+	}
+	if r.counts != nil {
+		r.counts.add(r)
+	}
 	g.hooks.pause.memory()
 	if g.room.CompareAndSwap(nil, r) {
 		return r
+	}
+	if r.counts != nil {
+		r.counts.end(r, 0)
 	}
 	return g.room.Load() // somebody else was faster
 }
@@ -150,11 +155,11 @@ func (g *Gate) Enter(ctx context.Context, h Holder) (Pass, error) {
 	r := g.inside()
 	now := r.clock.since()
 	t, ok := r.admit(firstTry(), h, now, trace)
-	if !ok {
-		r.refused.Add(1)
+	if trace != nil {
+		g.traced(ctx, h, ok, trace)
 	}
-	g.entered(ctx, h, ok, trace)
 	if !ok {
+		r.refuse()
 		return Pass{}, ErrClosed
 	}
 	return Pass{gate: g, holder: h, token: t, since: now}, nil

@@ -60,11 +60,8 @@ func (g *Gate) Stats() Stats {
 	r.lock()
 	defer r.mu.Unlock()
 	s := Stats{
-		Entered: r.crowd.last.passes(), Refused: r.refused.Load(), Misused: r.misused.Load(),
+		Entered: r.enteredLocked(), Refused: r.refused.Load(), Misused: r.misused.Load(),
 		ClosingSince: r.closingSince, Closed: r.isClosed(),
-	}
-	for i := range r.seats {
-		s.Entered += r.seats[i].load(r.pause).passes()
 	}
 	inside := r.recordsLocked()
 	s.Inside = len(inside)

@@ -12,6 +12,7 @@ type room struct {
 	seats   []seat
 	closing atomic.Bool // newcomers are refused; set under mu, once
 	pause   pause
+	counts  *Counts // nil: nobody counts
 
 	begun chan struct{} // closed with closing
 	ended chan struct{} // closed once the gate closes and nobody is inside; under mu
@@ -165,6 +166,9 @@ func (r *room) settle() {
 func (r *room) settleLocked() {
 	if len(r.crowd.records) == 0 && r.seatsAreEmpty() && !r.isClosed() {
 		close(r.ended)
+		if r.counts != nil {
+			r.counts.end(r, r.enteredLocked())
+		}
 	}
 }
 

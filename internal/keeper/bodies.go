@@ -132,7 +132,7 @@ func (m *Member) remove(ctx context.Context) error {
 	if below == 0 {
 		return nil
 	}
-	n, _, err := m.Log().Remove(below)
+	n, _, err := m.Log().Remove(ctx, below)
 	if n > 0 {
 		tasks.Progress(ctx)
 	}

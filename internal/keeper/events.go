@@ -37,8 +37,11 @@ type Events struct {
 	Step func(id timeline.ID, name, step string)
 	// Shutdown is told that a timeline, or a tenant, begins to shut down, as Operation is.
 	Shutdown func(ctx context.Context, id timeline.ID, cause error) (context.Context, func(error))
-	// Answered is told each answer to a request for a WAL file: "file", "absent" or "unknown".
-	Answered func(answer string)
+	// Fetch is told each request for a WAL file, as Operation is; answered is called with "file", "absent" or "unknown", end when
+	// the file was read, or is not to be.
+	Fetch func(ctx context.Context, id timeline.ID, file string) (_ context.Context, answered func(string, error), end func(bytes int64))
+	// Life is told which incarnation a timeline has: when it is opened, and when another is taken over.
+	Life func(timeline.ID, timeline.Incarnation)
 }
 
 func (e *Events) operation(ctx, asked context.Context, id timeline.ID, name string) (context.Context, func(error)) {
@@ -59,6 +62,19 @@ func (e *Events) shutdown(ctx context.Context, id timeline.ID, cause error) (con
 		return ctx, func(error) {}
 	}
 	return e.Shutdown(ctx, id, cause)
+}
+
+func (e *Events) fetch(ctx context.Context, id timeline.ID, file string) (context.Context, func(string, error), func(int64)) {
+	if e.Fetch == nil {
+		return ctx, func(string, error) {}, func(int64) {}
+	}
+	return e.Fetch(ctx, id, file)
+}
+
+func (e *Events) life(id timeline.ID, is timeline.Incarnation) {
+	if e.Life != nil {
+		e.Life(id, is)
+	}
 }
 
 func (e *Events) wal(id timeline.ID) wal.Events {

@@ -25,30 +25,43 @@ type WALFile struct {
 	restore.Found
 	Gone <-chan struct{}
 
+	read int64 // of the body so far
+
 	pass gate.Pass
+	end  func(bytes int64) // told what was read
 }
 
 // Close lets go of the file and leaves the gate. It may be called once.
 func (f *WALFile) Close() error {
 	defer f.pass.Leave()
 	if f.Body == nil {
+		f.end(0)
 		return nil
 	}
+	f.end(f.read)
 	return f.Body.Close()
+}
+
+// Read reads the file, which is there.
+func (f *WALFile) Read(p []byte) (int, error) {
+	n, err := f.Body.Read(p)
+	f.read += int64(n)
+	return n, err
 }
 
 // OpenWAL answers a request for a WAL file; whoever gets an answer closes it. An
 // error means that nothing could be found out.
 func (k *Keeper) OpenWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WALFile, error) {
+	ctx, answered, end := k.cfg.Events.fetch(ctx, id, r.File)
 	f, err := k.openWAL(ctx, id, r)
-	answer := restore.Unknown
-	if err == nil {
-		answer = f.Kind
+	if err != nil {
+		answered(restore.Unknown.String(), err)
+		end(0)
+		return nil, err
 	}
-	if k.cfg.Events.Answered != nil {
-		k.cfg.Events.Answered(answer.String())
-	}
-	return f, err
+	f.end = end
+	answered(f.Kind.String(), nil)
+	return f, nil
 }
 
 func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WALFile, error) {

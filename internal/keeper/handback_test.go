@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -199,16 +200,29 @@ func TestFileThatIsHandedOutHoldsTheGate(t *testing.T) {
 func TestAnswersAreCounted(t *testing.T) {
 	h := newHome(t)
 	var said []string
-	k := h.start(t, func(c *Config) { c.Events.Answered = func(a string) { said = append(said, a) } })
+	var ends []int64
+	k := h.start(t, func(c *Config) {
+		c.Events.Fetch = func(ctx context.Context, _ timeline.ID, _ string) (context.Context, func(string, error), func(int64)) {
+			return ctx, func(answer string, _ error) { said = append(said, answer) }, func(bytes int64) { ends = append(ends, bytes) }
+		}
+	})
 	m := create(t, k, main1)
 	w := source(start + mib + mib/2)
 	receive(t, m, w, w.End())
 	for _, name := range []string{segment1, segment2, "00000002.history"} {
-		must(t, open(t, k, WALRequest{File: name}).Close())
+		f := open(t, k, WALRequest{File: name})
+		if f.Body != nil {
+			_, err := io.CopyN(io.Discard, f, 1000)
+			must(t, err)
+		}
+		must(t, f.Close())
 	}
 	_, _ = k.OpenWAL(t.Context(), timeline.ID{Tenant: "acme", Name: "other"}, WALRequest{File: segment1})
 	if got := strings.Join(said, " "); got != "file unknown absent unknown" {
 		t.Errorf("said %s", got)
+	}
+	if !slices.Equal(ends, []int64{1000, 0, 0, 0}) {
+		t.Errorf("read were %v bytes", ends)
 	}
 }
 

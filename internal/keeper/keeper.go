@@ -422,17 +422,26 @@ func (k *Keeper) Drain(ctx context.Context) error {
 		if state, _ := m.State(); state != timeline.StateRunning || m.Log() == nil {
 			continue
 		}
-		all.Go(func() {
-			defer m.BeginOperation(opDrain, "upload")()
-			m.SetDraining(true)
-			if err := m.manager.WaitDrained(ctx); err != nil && !errors.Is(err, gate.ErrClosed) {
-				errs[i] = fmt.Errorf("timeline %s is not drained: object storage has it up to %s, and %s is held here: %w",
-					m.ID(), m.Backup().LSN, m.Log().Flushed(), err)
-			}
-		})
+		all.Go(func() { errs[i] = m.drainToStop(ctx) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
+}
+
+// drainToStop is the timeline's part of Drain. What it does not come to goes on at the
+// next start, as with all that a shutdown cuts off.
+func (m *Member) drainToStop(ctx context.Context) error {
+	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opDrain)
+	defer m.BeginOperation(opDrain, "upload")()
+	m.SetDraining(true)
+	err := m.manager.WaitDrained(ctx)
+	if err == nil || errors.Is(err, gate.ErrClosed) {
+		end(nil)
+		return nil
+	}
+	end(fmt.Errorf("%w: %w", timeline.ErrShuttingDown, err))
+	return fmt.Errorf("timeline %s is not drained: object storage has it up to %s, and %s is held here: %w",
+		m.ID(), m.Backup().LSN, m.Log().Flushed(), err)
 }
 
 // Stop is the part of Shutdown that stops the tenants; the other nodes are still

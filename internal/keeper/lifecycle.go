@@ -73,7 +73,12 @@ func (k *Keeper) CreateTenant(ctx context.Context, id timeline.TenantID) (create
 // DeleteTenant deletes a tenant's timelines, then the tenant. A creation in it
 // that comes later is refused. When ctx ends first, the error says so and the
 // work goes on; a second call joins it.
+//
+// A warm copy is [ErrSecondary]: see DeleteTimeline.
 func (k *Keeper) DeleteTenant(ctx context.Context, id timeline.TenantID, keepObjects bool) error {
+	if err := k.deletable(id); err != nil {
+		return err
+	}
 	return k.do(ctx, tenantKey(id), opDelete, func(ctx context.Context) error {
 		if err := k.deleteTenant(ctx, id, keepObjects); err != nil {
 			return fmt.Errorf("delete tenant %s: %w", id, err)
@@ -223,12 +228,28 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 // then its objects, unless they are kept, the slot on the source, and the files.
 // When ctx ends first, the error says so and the work goes on; a second call joins
 // it.
+//
+// Of a warm copy it is [ErrSecondary]: whoever asks may want to be rid of the copy,
+// and a deletion ends the timeline's life on all nodes.
 func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects bool) error {
 	m, err := k.member(id)
 	if err != nil {
 		return err
 	}
+	if err := k.deletable(id.Tenant); err != nil && !m.Control().Deleting {
+		return err
+	}
 	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m, keepObjects) })
+}
+
+// deletable fails for a tenant of which this node has a warm copy.
+func (k *Keeper) deletable(id timeline.TenantID) error {
+	t := k.tenant(id)
+	if t == nil || t.Mode != timeline.ModeSecondary || t.Next != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: a deletion would end its timelines on all nodes, and in object storage. To end this copy: 'sluice tenant mode %s detached'; "+
+		"to delete: on a node where it is attached, or here after 'sluice tenant mode %s attached'", ErrSecondary, id, id)
 }
 
 // resumeDeletions goes on with what a crash or a stop has cut off.
@@ -374,6 +395,7 @@ func (m *Member) unseal(ctx context.Context, force bool) (timeline.Seal, error) 
 	if err := m.voter(); err != nil {
 		return timeline.Seal{}, err
 	}
+	defer m.BeginOperation(opUnseal, "take_back")()
 	if m.keeper.depot != nil && m.Control().Stored != nil {
 		if err := m.unsealStored(ctx, force); err != nil {
 			return timeline.Seal{}, err

@@ -102,11 +102,27 @@ func (m *Member) meetEmpty(ctx context.Context) error {
 
 // meetAs takes over the identity, and all that was decided with it.
 func (m *Member) meetAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
+	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opRestore)
+	err := m.restoreAs(ctx, store, id)
+	end(err)
+	return err
+}
+
+func (m *Member) restoreAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
 	met, err := surveyed(ctx, store, m.ID(), id, m.Control().Start.LSN)
 	if err != nil {
 		return err
 	}
-	return m.Meet(ctx, met)
+	return m.meeting(ctx, met)
+}
+
+// meeting takes over what was decided where the nodes of the timeline meet.
+func (m *Member) meeting(ctx context.Context, met timeline.Meeting) error {
+	if err := m.Meet(ctx, met); err != nil {
+		return err
+	}
+	m.keeper.cfg.Events.life(m.ID(), m.Control().Incarnation)
+	return nil
 }
 
 // surveyed looks at all that object storage has of one life of a timeline. Its
@@ -240,5 +256,5 @@ func (m *Member) decideIdentity(ctx context.Context, store *backup.Store, system
 		}
 		return errMetOther
 	}
-	return m.Meet(ctx, meeting(store, id))
+	return m.meeting(ctx, meeting(store, id))
 }

@@ -83,6 +83,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		return nil, fmt.Errorf("tenant %s: %w", t.ID(), timeline.ErrShuttingDown)
 	}
 	t.members[tl.ID().Name] = m
+	k.cfg.Events.life(tl.ID(), tl.Control().Incarnation)
 	if state, _ := tl.State(); state == timeline.StateRunning && !tl.Control().Deleting {
 		k.running.Go(m.run)
 	}
@@ -115,6 +116,13 @@ func (m *Member) shutdown(ctx context.Context, cause error) error {
 func (m *Member) SetOperation(name, step string) {
 	m.Timeline.SetOperation(name, step)
 	m.keeper.cfg.Events.step(m.ID(), name, step)
+}
+
+// BeginOperation does so for one that runs beside others; see
+// [timeline.Timeline.BeginOperation].
+func (m *Member) BeginOperation(name, step string) (end func()) {
+	m.keeper.cfg.Events.step(m.ID(), name, step)
+	return m.Timeline.BeginOperation(name, step)
 }
 
 // during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.

@@ -17,7 +17,7 @@ var (
 	// ErrDetached says that a tenant does nothing on this node.
 	ErrDetached = errors.New("tenant is detached here")
 	// ErrSecondary says that a tenant keeps a warm copy on this node.
-	ErrSecondary = errors.New("tenant keeps a warm copy here, which is no member of a quorum")
+	ErrSecondary = errors.New("tenant keeps a warm copy here, which is no member of a quorum and decides nothing")
 	// ErrWaitedFor says that commits would wait for a node that has gone.
 	ErrWaitedFor = errors.New("commits of the source wait for this node")
 )
@@ -195,6 +195,7 @@ func (c *change) tell(step string) {
 	c.k.mu.Lock()
 	c.k.changing[c.id] = op
 	c.k.mu.Unlock()
+	c.k.cfg.Events.step(tenantKey(c.id), op.Name, step)
 	c.show(op)
 }
 
@@ -258,6 +259,7 @@ func (c *change) live(ctx context.Context, r modeRecord) error {
 	stopping := c.k.stopping
 	if !stopping {
 		c.k.tenants[c.id] = next
+		c.k.watchLocked(next)
 	}
 	c.k.mu.Unlock()
 	c.tenant = next

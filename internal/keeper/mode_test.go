@@ -260,6 +260,40 @@ func TestSecondaryFollows(t *testing.T) {
 	}
 }
 
+// TestSecondaryFindsNewTimelines that came to object storage after its life began, and deletes none (a deletion is for all nodes).
+func TestSecondaryFindsNewTimelines(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	w := source(start + mib + 1000)
+	receive(t, create(t, k, main1), w, w.End())
+	backedUp(t, member(t, k, main1), start+mib, 0)
+	h := newHome(t)
+	second := h.start(t, following(dir), onNode("b"))
+	setMode(t, second, timeline.ModeSecondary)
+
+	late := timeline.ID{Tenant: "acme", Name: "late"}
+	receive(t, create(t, k, late), w, w.End())
+	backedUp(t, member(t, k, late), start+mib, 0)
+	waitUntil(t, 20*time.Second, "the copy is there", func() bool {
+		m, err := second.Member(late)
+		return err == nil && m.Log() != nil && m.Log().Flushed().LSN == start+mib
+	})
+
+	for _, err := range []error{second.DeleteTimeline(t.Context(), late, false), second.DeleteTenant(t.Context(), "acme", false)} {
+		if !errors.Is(err, ErrSecondary) || !strings.Contains(err.Error(), "sluice tenant mode acme detached") {
+			t.Errorf("a deletion on the node of a warm copy: %v", err)
+		}
+	}
+	must(t, k.DeleteTimeline(t.Context(), late, false))
+	setMode(t, second, timeline.ModeDetached)
+	must(t, second.DeleteTimeline(t.Context(), late, false)) // its life has ended elsewhere; this is what is left of it here
+	setMode(t, second, timeline.ModeSecondary)
+	time.Sleep(20 * lookEvery * time.Millisecond)
+	if _, err := second.Member(late); !errors.Is(err, ErrNoTimeline) {
+		t.Errorf("what was deleted is back: %v", err)
+	}
+}
+
 // TestSecondaryFollowsAPromotion, with the fork inside a segment.
 func TestSecondaryFollowsAPromotion(t *testing.T) {
 	dir := objects(t)
@@ -300,14 +334,15 @@ func TestSecondaryFollowsAPromotion(t *testing.T) {
 	}
 }
 
-// TestAttachWaitsForDownloads (W3): a life in another mode begins when the last of the old one has left the tenant's gate.
+// TestAttachWaitsForDownloads (W3): a life in another mode begins when the last of the old one has left the tenant's gate. A
+// download that was cancelled is the last (G15): four more segments would be there.
 func TestAttachWaitsForDownloads(t *testing.T) {
 	dir := objects(t)
 	k := newHome(t).start(t, with(dir))
 	m := create(t, k, main1)
-	w := source(start + 2*mib + 1000)
+	w := source(start + 5*mib + 1000)
 	receive(t, m, w, w.End())
-	backedUp(t, m, start+2*mib, 0)
+	backedUp(t, m, start+5*mib, 0)
 
 	h := newHome(t)
 	second := h.start(t, following(dir), onNode("b"))
@@ -346,6 +381,9 @@ func TestAttachWaitsForDownloads(t *testing.T) {
 	must(t, <-attached)
 	if info, err := second.Tenant("acme"); err != nil || info.Mode != timeline.ModeAttached || second.tenant("acme") == old {
 		t.Errorf("the tenant is %+v, %v", info, err)
+	}
+	if at := member(t, second, main1).Log().Flushed().LSN; at > start+mib {
+		t.Errorf("it went on to copy up to %s", at)
 	}
 }
 

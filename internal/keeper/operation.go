@@ -18,9 +18,11 @@ const (
 	opDetach    = "detach"
 
 	// These exclude nothing.
-	opSeal  = "seal"
-	opTrim  = "trim"
-	opDrain = "drain"
+	opSeal    = "seal"
+	opUnseal  = "unseal"
+	opTrim    = "trim"
+	opDrain   = "drain"
+	opRestore = "restore" // of what object storage knows of a timeline that holds nothing
 )
 
 // operation is work on one timeline, or on a tenant, that must not run beside
@@ -94,6 +96,9 @@ func (k *Keeper) inTheWayLocked(id timeline.ID, name string) *operation {
 	}
 	return nil
 }
+
+// IsModeChange reports whether an operation of that name is a tenant's change of its mode.
+func IsModeChange(name string) bool { return changesMode(name) }
 
 func changesMode(name string) bool {
 	return name == opAttach || name == opSecondary || name == opDetach

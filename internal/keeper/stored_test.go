@@ -123,7 +123,7 @@ func TestNodeServesWhatOnlyTheStoreHas(t *testing.T) {
 			found.Close() // a reader keeps it here
 		}
 	}
-	_, _, err = m.Log().Remove(start + mib)
+	_, _, err = m.Log().Remove(t.Context(), start+mib)
 	must(t, err)
 	found := ask(t, m, stored, segment1)
 	if found.Kind != restore.Present || found.From[0] != StoreName {

@@ -93,6 +93,7 @@ func (k *Keeper) addTenant(t *tenant) {
 	defer k.mu.Unlock()
 	if k.tenants[t.ID()] == nil {
 		k.tenants[t.ID()] = t
+		k.watchLocked(t)
 	}
 }
 

@@ -77,8 +77,8 @@ func Elect(e *Election) (node string, why Why) {
 		case unfit == WhyPresentStuck:
 			stuck = append(stuck, c)
 		}
-		if c.Offloading && unfit != "" {
-			why = unfit
+		if c.Offloading && unfit != "" && (unfit != WhyPresentSilent || why == WhyNobodyHad) {
+			why = unfit // one that died long ago is not why another loses the turn
 		}
 	}
 	switch {

@@ -263,12 +263,7 @@ func (m *Manager) look(reasons timeline.WakeReasons) view {
 	if m.cfg.Heard != nil {
 		v.heard = m.cfg.Heard()
 	}
-	switch {
-	case !v.queued():
-		m.queuedSince = time.Time{}
-	case m.queuedSince.IsZero():
-		m.queuedSince = time.Now()
-	}
+	m.queuedSince = sinceQueued(&v, m.queuedSince, time.Now())
 	v.turn, v.queuedSince = m.turn, m.queuedSince
 	m.dirt = m.dirt.look(&v, reasons, time.Now())
 	v.partialSince = m.dirt.since

@@ -1,7 +1,9 @@
 package manager
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +22,9 @@ import (
 //	task NAME KEY=VALUE…  change what the group says of a task
 //	store                 there is object storage, and it knows the timeline
 //	stored KEY=VALUE…     change what is there
+//	nodes N KEY=VALUE…    N nodes keep the timeline, and this one is "a": hearing=DURATION (for how long), leaving=, upload=
+//	peer NAME KEY=VALUE…  change what another node said, as in testdata/elect, and backup=TLI@LSN
+//	gone NAME             nothing is known of a node
 //	secondary             the tenant keeps a warm copy, and there is object storage
 //	connected             receive and settings have made progress
 //	pass DURATION         let time pass
@@ -49,6 +54,7 @@ func (s *script) setStored(key, value string) (err error) {
 		b.Decided, err = strconv.ParseBool(value)
 	case "lsn":
 		b.LSN, err = pg.ParseLSN(value)
+		b.At, b.Since = pg.Position{TLI: s.v.TLI, LSN: b.LSN}, s.now
 	case "claimed":
 		_, err = fmt.Sscan(value, &b.Claimed)
 	case "conflict":
@@ -73,7 +79,8 @@ func newScript() *script {
 			State: timeline.StateRunning, HasSource: true, SourceGeneration: 1, TLI: 1,
 			SegmentSize: pg.DefaultSegmentSize, FlushLSN: 0x1000100, CommitLSN: 0x1000100,
 			ControlSavedAt: now.Add(-time.Hour), ControlSaved: pg.Position{TLI: 1, LSN: 0x1000100},
-		}},
+			Oldest: pg.Position{TLI: 1, LSN: 0x1000000},
+		}, heard: Heard{Self: "a", Nodes: 1, CanUpload: true, Timeline: "0195e7a0-0000-7000-8000-000000000001"}},
 	}
 }
 
@@ -101,12 +108,15 @@ func (s *script) command(d *datadriven.TestData) (string, error) {
 		s.cfg.Backup, s.cfg.PartialInterval = true, time.Minute
 		s.v.Backup = timeline.Backup{
 			Decided: true, LSN: 0x1000000, Claimed: 1, Partial: pg.Position{TLI: 1, LSN: 0x1000100}, PartialAt: s.now.Add(-time.Hour),
+			At: pg.Position{TLI: 1, LSN: 0x1000000},
 		}
 		s.v.BackupSaved = pg.Position{TLI: 1, LSN: 0x1000000}
 		s.dirt = s.dirt.look(&s.v, 0, s.now)
 		return "", nil
 	case "stored":
 		return "", s.each(d.CmdArgs, s.setStored)
+	case "nodes", "peer", "gone":
+		return "", s.hear(d)
 	case "secondary":
 		s.cfg.Secondary, s.cfg.Backup = true, true
 		return "", nil
@@ -118,6 +128,7 @@ func (s *script) command(d *datadriven.TestData) (string, error) {
 	}
 	s.dirt = s.dirt.look(&s.v, s.woken(), s.now)
 	s.v.partialSince = s.dirt.since
+	s.v.queuedSince = sinceQueued(&s.v, s.v.queuedSince, s.now)
 	p := plan(&s.v, s.now, &s.cfg)
 	switch d.Cmd {
 	case "plan":
@@ -138,6 +149,61 @@ func (s *script) each(args []datadriven.CmdArg, set func(key, value string) erro
 		}
 	}
 	return nil
+}
+
+// hear changes what is known of the other nodes.
+func (s *script) hear(d *datadriven.TestData) (err error) {
+	h := &s.v.heard
+	switch d.Cmd {
+	case "nodes":
+		if h.Nodes, err = strconv.Atoi(d.CmdArgs[0].Key); err != nil {
+			return err
+		}
+		h.Since = s.now.Add(-time.Hour)
+		return s.each(d.CmdArgs[1:], s.setHeard)
+	case "gone":
+		h.Peers = slices.DeleteFunc(h.Peers, func(p Peer) bool { return p.Node == d.CmdArgs[0].Key })
+		return nil
+	}
+	return s.each(d.CmdArgs[1:], func(key, value string) (err error) {
+		p := s.peer(d.CmdArgs[0].Key)
+		if key == "backup" {
+			p.Backup, err = position(value)
+			return err
+		}
+		e := election{Election{Now: s.now}}
+		return e.say(&p.Candidate, key, value)
+	})
+}
+
+func (s *script) setHeard(key, value string) (err error) {
+	switch key {
+	case "hearing":
+		var d time.Duration
+		d, err = time.ParseDuration(value)
+		s.v.heard.Since = s.now.Add(-d)
+	case "leaving":
+		s.v.heard.Leaving, err = strconv.ParseBool(value)
+	case "upload":
+		s.v.heard.CanUpload, err = strconv.ParseBool(value)
+	default:
+		err = fmt.Errorf("no such key")
+	}
+	return err
+}
+
+// peer is another node, which has said that it is where this one is.
+func (s *script) peer(name string) *Peer {
+	for i := range s.v.heard.Peers {
+		if p := &s.v.heard.Peers[i]; p.Node == name {
+			return p
+		}
+	}
+	s.v.heard.Peers = append(s.v.heard.Peers, Peer{
+		Candidate: Candidate{Node: name, Heard: s.now, Start: s.v.Oldest, End: pg.Position{TLI: s.v.TLI, LSN: s.v.FlushLSN}, CanUpload: true},
+		Backup:    s.v.Backup.At,
+	})
+	return &s.v.heard.Peers[len(s.v.heard.Peers)-1]
 }
 
 func (s *script) setTimeline(key, value string) (err error) {
@@ -229,7 +295,7 @@ func (s *script) apply(p *Plan, saved bool) {
 			t.Stopping = true
 		}
 	}
-	s.v.active, s.wake = p.Active, p.Flush.At
+	s.v.active, s.wake, s.v.turn = p.Active, p.Flush.At, p.Turn
 	switch {
 	case !p.Save:
 	case saved:
@@ -252,6 +318,9 @@ func (s *script) print(p *Plan) string {
 		if d.Why != WhyNoStore && d.Why != WhyAttached { // what only a node with object storage has, or a warm copy
 			line(string(d.Task), string(d.Action), d.Why, s.in("not for ", d.NotBefore))
 		}
+	}
+	if s.v.heard.several() {
+		line("turn", cmp.Or(p.Turn.Node, "nobody"), p.Turn.Why, map[bool]string{true: "changed"}[p.TurnChanged])
 	}
 	line("active", yes(p.Active), p.ActiveWhy, map[bool]string{true: "changed"}[p.ActiveChanged])
 	if s.v.Draining {

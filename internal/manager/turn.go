@@ -112,6 +112,17 @@ func (v *view) stalledSince() time.Time {
 	return latest(v.turn.Since, v.queuedSince, v.Backup.Since)
 }
 
+// sinceQueued remembers since when whole segments wait for object storage.
+func sinceQueued(v *view, since, now time.Time) time.Time {
+	switch {
+	case !v.queued():
+		return time.Time{}
+	case since.IsZero():
+		return now
+	}
+	return since
+}
+
 func latest(times ...time.Time) (t time.Time) {
 	for _, one := range times {
 		if one.After(t) {

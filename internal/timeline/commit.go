@@ -137,9 +137,10 @@ func (t *Timeline) forgetLearned(c *Control) {
 	t.learned = slices.DeleteFunc(t.learned, func(n string) bool { return slices.Contains(c.Nodes, n) })
 }
 
-// KnownNodes are the other nodes that were ever heard to keep this timeline.
+// KnownNodes are the other nodes that were ever heard to keep this timeline. The
+// list is the caller's.
 func (t *Timeline) KnownNodes() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append(slices.Clip(t.Control().Nodes), t.learned...)
+	return append(slices.Clone(t.Control().Nodes), t.learned...)
 }

@@ -42,14 +42,23 @@ type said struct {
 	deleting    bool
 }
 
-func newLife() *life {
-	parent := newSource()
+// What every life receives, made once and only read: a parent, and a child that leaves it at the fork.
+var lifeParent, lifeChild, lifeFork = lifeSources()
+
+func lifeSources() (parent, child *pgtest.Writer, fork pg.LSN) {
+	parent = newSource()
 	recordsTo(parent, 20_000, start+120_000)
-	l := &life{parent: parent, child: parent.Fork(2), fork: parent.End(), fs: crashfs.New()}
+	child, fork = parent.Fork(2), parent.End()
 	recordsTo(parent, 20_000, parent.End()+80_000) // diverges
-	recordsTo(l.child, 20_000, l.child.End()+80_000)
-	l.said = said{required: map[pg.TLI]int{}, records: map[pg.TLI]pg.LSN{}}
-	return l
+	recordsTo(child, 20_000, child.End()+80_000)
+	return parent, child, fork
+}
+
+func newLife() *life {
+	return &life{
+		parent: lifeParent, child: lifeChild, fork: lifeFork, fs: crashfs.New(),
+		said: said{required: map[pg.TLI]int{}, records: map[pg.TLI]pg.LSN{}},
+	}
 }
 
 // patience is more failures in a row than one injected error explains.

@@ -19,8 +19,8 @@ type Events struct {
 	Recovered func(pg.Position)
 	// Diverged is called when WAL of a TLI that was left is kept aside.
 	Diverged func(Diverged)
-	// Removed is called after Remove has removed something.
-	Removed func(segments int, bytes int64)
+	// Removed is called after Remove has removed something, or could not.
+	Removed func(Removal)
 }
 
 // SyncInfo is what one Sync did.
@@ -29,6 +29,15 @@ type SyncInfo struct {
 	Bytes    int64       // by how much that is more than before
 	Duration time.Duration
 	Err      error // nil, or what poisoned the log
+}
+
+// Removal is what one Remove did.
+type Removal struct {
+	Below    pg.LSN // it was asked to remove what lies below
+	Segments int
+	Bytes    int64
+	Duration time.Duration
+	Err      error // what could not be removed
 }
 
 func (e *Events) synced(i SyncInfo) {
@@ -61,8 +70,8 @@ func (e *Events) diverged(d Diverged) {
 	}
 }
 
-func (e *Events) removed(segments int, bytes int64) {
-	if e.Removed != nil {
-		e.Removed(segments, bytes)
+func (e *Events) removed(r Removal) {
+	if e.Removed != nil && (r.Segments > 0 || r.Err != nil) {
+		e.Removed(r)
 	}
 }

@@ -2,6 +2,7 @@ package wal_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -63,7 +64,7 @@ func TestRemove(t *testing.T) {
 	w := source(1000, start+4*mib+mib/2)
 	l, disk := filledLog(t, w, w.End())
 	r := openSegment(t, l, 2)
-	n, size, err := l.Remove(start + 2*mib + 5)
+	n, size, err := l.Remove(t.Context(), start+2*mib+5)
 	if n != 1 || size != mib || err != nil {
 		t.Fatalf("removed %d segments, %d bytes, %v", n, size, err)
 	}
@@ -78,10 +79,10 @@ func TestRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	// However high the LSN, the next start finds what it needs.
-	if n, _, err := l.Remove(pg.LSN(1 << 60)); n != 2 || err != nil {
+	if n, _, err := l.Remove(t.Context(), pg.LSN(1<<60)); n != 2 || err != nil {
 		t.Errorf("removed %d segments, %v", n, err)
 	}
-	if n, _, err := l.Remove(pg.LSN(1 << 60)); n != 0 || err != nil {
+	if n, _, err := l.Remove(t.Context(), pg.LSN(1<<60)); n != 0 || err != nil {
 		t.Errorf("removed %d segments, %v", n, err)
 	}
 	if s := l.Stats(); s.RemovedSegments != 3 || s.Segments != 2 || s.LocalBytes != 2*mib {
@@ -103,7 +104,7 @@ func TestRemoveKeepsTheBeginningOfTheLastRecord(t *testing.T) {
 	recordsTo(w, 1000, start+mib+mib/2)
 	w.Record(3 * mib)
 	l, disk := filledLog(t, w, w.End()-8192)
-	if n, _, err := l.Remove(pg.LSN(1 << 60)); n != 0 || err != nil {
+	if n, _, err := l.Remove(t.Context(), pg.LSN(1<<60)); n != 0 || err != nil {
 		t.Errorf("removed %d segments, %v", n, err)
 	}
 	l = openLog(t, disk.Restart(crashfs.Survivors{}), vouched(l))
@@ -121,7 +122,7 @@ func TestRemoveTakesParentsToo(t *testing.T) {
 	}
 	appendAll(t, l, s.child, l.Rewind(), s.child.End())
 	mustSync(t, l)
-	if n, _, err := l.Remove(start + mib); n != 2 || err != nil {
+	if n, _, err := l.Remove(t.Context(), start+mib); n != 2 || err != nil {
 		t.Errorf("removed %d segments, %v", n, err)
 	}
 	if got := names(t, disk, dir); got[0] != "00000002.history" {
@@ -138,12 +139,35 @@ func TestRemoveGoesOnAfterAnError(t *testing.T) {
 		}
 		return nil
 	})
-	if n, _, err := l.Remove(start + 2*mib); n != 1 || !errors.Is(err, fs.ErrPermission) {
+	if n, _, err := l.Remove(t.Context(), start+2*mib); n != 1 || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("removed %d segments, %v", n, err)
 	}
 	disk.Inject(nil)
-	if n, _, err := l.Remove(start + 2*mib); n != 1 || err != nil {
+	if n, _, err := l.Remove(t.Context(), start+2*mib); n != 1 || err != nil {
 		t.Errorf("removed %d segments, %v", n, err)
+	}
+}
+
+// TestRemoveLooksAtTheContext (G15) before each segment; what it did not come to is there as before.
+func TestRemoveLooksAtTheContext(t *testing.T) {
+	w := source(1000, start+4*mib+mib/2)
+	l, disk := filledLog(t, w, w.End())
+	ctx, cancel := context.WithCancel(t.Context())
+	disk.Inject(func(op crashfs.Op) error {
+		if op.Name == "Remove" {
+			cancel()
+		}
+		return nil
+	})
+	if n, size, err := l.Remove(ctx, start+3*mib); n != 1 || size != mib || !errors.Is(err, context.Canceled) {
+		t.Errorf("removed %d segments, %d bytes, %v", n, size, err)
+	}
+	if oldest := l.Oldest(); oldest != position(1, start+mib) {
+		t.Errorf("the oldest is %s", oldest)
+	}
+	openSegment(t, l, 2)
+	if n, _, err := l.Remove(t.Context(), start+3*mib); n != 1 || err != nil {
+		t.Errorf("removed %d segments, %v: one is read", n, err)
 	}
 }
 

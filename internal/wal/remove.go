@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -48,10 +49,15 @@ func (l *Log) WholeSince(tli pg.TLI, n pg.SegNo) (time.Time, bool) {
 // how much that was. Those that somebody reads stay, and so does what the next start needs: the segment with the last durable
 // record, and the one before. Histories stay.
 //
-// If one cannot be removed, the others are, and the error says which.
-func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
+// If one cannot be removed, the others are, and the error says which. None is begun once the context has ended.
+func (l *Log) Remove(ctx context.Context, below pg.LSN) (segments int, size int64, err error) {
+	began := time.Now()
 	var errs []error
 	for _, i := range l.takeRemovable(below) {
+		if context.Cause(ctx) != nil {
+			l.putBack(i)
+			continue
+		}
 		if err := removeIfThere(l.fs, l.path(i.Name)); err != nil {
 			l.putBack(i)
 			errs = append(errs, fmt.Errorf("remove segment: %w", err))
@@ -65,9 +71,10 @@ func (l *Log) Remove(below pg.LSN) (segments int, size int64, err error) {
 		l.counters.segments.Add(-int64(segments))
 		l.counters.localBytes.Add(-size)
 		errs = append(errs, l.fs.SyncDir(l.dir))
-		l.events.removed(segments, size)
 	}
-	return segments, size, errors.Join(errs...)
+	err = errors.Join(append(errs, context.Cause(ctx))...)
+	l.events.removed(Removal{Below: below, Segments: segments, Bytes: size, Duration: time.Since(began), Err: err})
+	return segments, size, err
 }
 
 // RemovableBytes is how much [Log.Remove] would remove now.

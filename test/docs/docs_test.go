@@ -12,7 +12,7 @@ import (
 const root = "../.."
 
 var (
-	testsOf  = regexp.MustCompile("`((?:cmd|internal|test|telemetry)[a-z0-9/]*)`((?:[^`|;]*`Test[A-Za-z0-9]+`)+)")
+	testsOf  = regexp.MustCompile("`((?:cmd|dashboards|internal|test|telemetry)[a-z0-9/]*)`((?:[^`|;]*`Test[A-Za-z0-9]+`)+)")
 	named    = regexp.MustCompile("`(Test[A-Za-z0-9]+)(…?)`")
 	declared = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9]+)\(`)
 	link     = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)

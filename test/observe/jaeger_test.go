@@ -73,7 +73,8 @@ func (j *jaeger) traces(ctx context.Context, span string) ([]trace, error) {
 		Data []trace `json:"data"`
 	}
 	query := url.Values{"service": {"sluice"}, "operation": {span}, "lookback": {"1h"}, "limit": {"20"}}
-	return answer.Data, j.get(ctx, "/api/traces", query, &answer)
+	err := j.get(ctx, "/api/traces", query, &answer)
+	return answer.Data, err
 }
 
 // address is where a person, or a program, reads a trace.
@@ -96,6 +97,7 @@ func (j *jaeger) showsWaiting(w *world, holder string) (address string) {
 		found = traces[i]
 		return true
 	})
+	w.await("Jaeger has the trace of whoever is inside, too", func(ctx context.Context) bool { return j.hasLinked(ctx, found, holder) })
 	stages := map[string]bool{}
 	for _, s := range found.Spans {
 		if s.Name == "shutdown.stage" {
@@ -109,6 +111,27 @@ func (j *jaeger) showsWaiting(w *world, holder string) (address string) {
 		w.t.Errorf("the trace of the shutdown has the stages %v; readiness and drain are over", stages)
 	}
 	return j.address(found)
+}
+
+// hasLinked says whether a trace that a wait refers to can be read, and shows the holder, although no span of it has ended by
+// itself.
+func (j *jaeger) hasLinked(ctx context.Context, t trace, holder string) bool {
+	for _, s := range t.Spans {
+		for _, r := range s.References {
+			var answer struct {
+				Data []trace `json:"data"`
+			}
+			if s.Name != "gate.close.wait" || r.TraceID == t.TraceID || j.get(ctx, "/api/traces/"+r.TraceID, nil, &answer) != nil {
+				continue
+			}
+			for _, linked := range answer.Data {
+				if slices.ContainsFunc(linked.Spans, func(s span) bool { return s.Name == "gate.hold" && s.tag("holder") == holder }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // waitsFor says whether a span names that holder, and links to its trace.

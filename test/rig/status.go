@@ -34,6 +34,21 @@ type Status struct {
 	Backup           *Backup `json:"backup"`
 	Tasks            []Task  `json:"tasks"`
 	Source           Source  `json:"source"`
+
+	Offloader *Offloader `json:"offloader"`
+	Peers     []Peer     `json:"peers"`
+}
+
+// Offloader is the node whose turn it is to back the timeline up.
+type Offloader struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
+}
+
+// Peer is another node that keeps the timeline.
+type Peer struct {
+	Node   string `json:"node"`
+	Silent bool   `json:"silent"`
 }
 
 // Backup is what is known of object storage; nil without one.

@@ -91,7 +91,7 @@ type panelJSON struct {
 	Transformations []transformationJSON `json:"transformations,omitempty"`
 	Links           []linkJSON           `json:"links,omitempty"`
 	Collapsed       *bool                `json:"collapsed,omitempty"`
-	Panels          []*panelJSON         `json:"panels,omitempty"`
+	Panels          *[]panelJSON         `json:"panels,omitempty"` // of a row: none while it is open, but there
 }
 
 type targetJSON struct {

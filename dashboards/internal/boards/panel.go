@@ -42,6 +42,7 @@ type Panel struct {
 	perTimeline bool
 	exemplars   bool
 	stacked     bool
+	signed      bool
 	columns     []string
 	w, h        int
 }
@@ -138,8 +139,11 @@ func (p *Panel) latency() *Panel { p.exemplars = true; return p }
 // stack shows parts of a whole.
 func (p *Panel) stack() *Panel { p.stacked = true; return p }
 
-// size sets width (of 24) and height.
-func (p *Panel) size(w, h int) *Panel { p.w, p.h = w, h; return p }
+// belowZero says that values may be negative, and matter then.
+func (p *Panel) belowZero() *Panel { p.signed = true; return p }
+
+// wide sets the width, of 24.
+func (p *Panel) wide(w int) *Panel { p.w = w; return p }
 
 // quantile asks for a quantile by labels (separated by commas; empty: none) in the classic or the native form: a Prometheus that takes
 // native histograms stores no buckets of them. The selector is that of the series, in braces.

@@ -31,7 +31,7 @@ func process() *Board {
 				lines("How much of it is Go's heap?", "bytes", "Bytes of objects in use.", q(`go_memstats_heap_alloc_bytes{n}`+runsSluice, "{{instance}}")),
 				lines("How many goroutines?", "none", "They grow with timelines, not with WAL. A number that only grows is a leak.", q(`go_goroutines{n}`+runsSluice, "{{instance}}")).alert("SluiceTaskLeak"),
 				lines("How many files are open?", "percentunit", "Open file descriptors as a share of how many may be.", q(`process_open_fds{n} / process_max_fds{n}`+runsSluice, "{{instance}}")).from(0.8, red),
-				lines("How long do pauses of the collector take?", "s", "The longest pause of Go's garbage collector that it remembers.", q(`go_gc_duration_seconds{n,quantile="1"}`+runsSluice, "{{instance}}")),
+				lines("How long do pauses of the collector take?", "s", "The longest pause of Go's garbage collector that it remembers.", q(`go_gc_duration_seconds{n,quantile=~"1|1.0"}`+runsSluice, "{{instance}}")),
 				lines("How much traffic has the network?", "Bps", "Bytes that the process's network takes in and gives out.",
 					q(`rate(process_network_receive_bytes_total{n}[i])`+runsSluice, "{{instance}} in"),
 					q(`rate(process_network_transmit_bytes_total{n}[i])`+runsSluice, "{{instance}} out")),

@@ -23,7 +23,7 @@ func (b *Board) JSON() ([]byte, error) {
 		UID: "sluice-" + b.File, Title: "Sluice / " + b.Title, Description: b.Text, Tags: []string{tag}, SchemaVersion: 39,
 		Editable: true, GraphTooltip: 1, Refresh: "10s", Time: timeJSON{"now-1h", "now"}, Timezone: "browser",
 		Templating: listJSON{b.variables()}, Annotations: listJSON{annotations()},
-		Links:  []linkJSON{{Title: "Sluice", Type: "dashboards", Tags: []string{tag}, AsDropdown: true, IncludeVars: true, KeepTime: true}},
+		Links:  b.links(),
 		Panels: b.layout(),
 	}
 	var buf bytes.Buffer
@@ -34,6 +34,20 @@ func (b *Board) JSON() ([]byte, error) {
 		return nil, fmt.Errorf("dashboard %s: %w", b.File, err)
 	}
 	return buf.Bytes(), nil
+}
+
+// links lead to the other dashboards; of one timeline also to its traces and its log records.
+func (b *Board) links() []linkJSON {
+	list := []linkJSON{{Title: "Sluice", Type: "dashboards", Tags: []string{tag}, AsDropdown: true, IncludeVars: true, KeepTime: true}}
+	if !b.OneTimeline {
+		return list
+	}
+	return append(list,
+		linkJSON{Title: "Its traces", Type: "link", TargetBlank: true, URL: tracesURL("", map[string]string{"tenant": "${tenant}", "timeline": "${timeline}"})},
+		linkJSON{Title: "Its log", Type: "link", TargetBlank: true, URL: exploreURL("${loki}", map[string]any{
+			"refId": "A", "datasource": map[string]string{"type": "loki", "uid": "${loki}"},
+			"expr": "{service_name=\"sluice\"} | json | tenant=`${tenant}` | timeline=`${timeline}`",
+		})})
 }
 
 // variables: no data source's id is in a dashboard, each is chosen by its type.
@@ -107,7 +121,7 @@ func (b *Board) layout() []*panelJSON {
 	add := func(p *panelJSON) { id++; p.ID = id; list = append(list, p) }
 	for _, row := range b.Rows {
 		open := false
-		add(&panelJSON{Type: "row", Title: row.Title, GridPos: gridJSON{0, y, 24, 1}, Collapsed: &open})
+		add(&panelJSON{Type: "row", Title: row.Title, GridPos: gridJSON{0, y, 24, 1}, Collapsed: &open, Panels: &[]panelJSON{}})
 		y++
 		x, height := 0, 0
 		for _, p := range row.Panels {
@@ -149,10 +163,12 @@ func (p *Panel) render() *panelJSON {
 }
 
 func (p *Panel) field() fieldJSON {
-	zero := 0.0
 	f := fieldJSON{
-		Unit: p.Unit, Min: &zero, Color: map[string]any{"mode": "palette-classic"}, Links: p.links(), Mappings: p.mappings(),
+		Unit: p.Unit, Color: map[string]any{"mode": "palette-classic"}, Links: p.links(), Mappings: p.mappings(),
 		Thresholds: thresholdsJSON{Mode: "absolute", Steps: p.thresholdSteps()},
+	}
+	if !p.signed {
+		f.Min = new(float64)
 	}
 	switch p.Kind {
 	case "timeseries":

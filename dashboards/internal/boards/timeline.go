@@ -7,10 +7,10 @@ func oneTimeline() *Board {
 		Rows: []Row{
 			{"Is all well with it?", []*Panel{
 				timelineOf("In which state is it?", "Its state on each node.", q(`max by (instance, state) (sluice_timeline_state{t})`, "{{instance}} {{state}}")).
-					word("1", "here", blue).alert("SluiceTimelineBroken").size(8, 8),
+					word("1", "here", blue).alert("SluiceTimelineBroken").wide(8),
 				timelineOf("What is its source to it?", "The state of the connection to the source: connected, connecting, refused, missing_wal, sealed, poisoned; none where no source is set.",
-					q(`max by (instance, state) (sluice_timeline_source_state{t})`, "{{instance}} {{state}}")).word("1", "here", blue).alert("SluiceSourceDisconnected").size(8, 8),
-				table("Which life, which TLI?", "none", "Incarnation, mode and TLI on each node.", now(`sluice_timeline_info{t}`, ""), "instance", "incarnation", "mode", "tli").size(8, 8),
+					q(`max by (instance, state) (sluice_timeline_source_state{t})`, "{{instance}} {{state}}")).word("1", "here", blue).alert("SluiceSourceDisconnected").wide(8),
+				table("Which life, which TLI?", "none", "Incarnation, mode and TLI on each node.", now(`sluice_timeline_info{t}`, ""), "instance", "incarnation", "mode", "tli").wide(8),
 				number("Do commits wait for it?", "none", "Whether synchronous_standby_names names a node that keeps it.",
 					now(`max(sluice_timeline_synchronous{t})`, "")).word("0", "no", red).word("1", "yes", green).alert("SluiceNotSynchronous"),
 				number("Nodes that stream it", "none", "Nodes that are connected to the source.", now(`sum(sluice_timeline_source_connected{t})`, "")).from(0, red).from(1, green).alert("SluiceSourceDisconnected"),
@@ -24,9 +24,9 @@ func oneTimeline() *Board {
 			}},
 			{"Where is it?", []*Panel{
 				lines("Which position is where?", "decbytes", "Positions as numbers, on each node: horizon (below, local WAL may go), backup, commit, flush, write.",
-					q(`sluice_timeline_lsn_bytes{t}`, "{{instance}} {{position}}")).size(12, 8),
+					q(`sluice_timeline_lsn_bytes{t}`, "{{instance}} {{position}}")).wide(12),
 				lines("How quickly does it move?", "Bps", "Growth of the durable position, on each node.",
-					q(`clamp_min(deriv(sluice_timeline_flush_lsn_bytes{t}[1m]), 0)`, "{{instance}}")).size(12, 8),
+					q(`clamp_min(deriv(sluice_timeline_flush_lsn_bytes{t}[1m]), 0)`, "{{instance}}")).wide(12),
 				lines("How far is it behind its source?", "bytes", "WAL that the source has and the node has not made durable.",
 					q(`sluice_timeline_source_lag_bytes{t}`, "{{instance}}")).from(268435456, red).alert("SluiceSourceLag").empty("no node is connected to the source"),
 				lines("How much is not in object storage?", "bytes", "From the backup LSN to the commit LSN, the open segment included.",
@@ -40,13 +40,13 @@ func oneTimeline() *Board {
 				timelineOf("Which tasks run?", "Tasks of the timeline, on each node.",
 					q(`max by (instance, task) (sluice_timeline_tasks_running{t})`, "{{instance}} {{task}}")).word("0", "no", "text").word("1", "runs", green).traces("task.spawn"),
 				lines("How often does its manager iterate?", "ops", "Iterations by what they did. One that is woken again and again for nothing storms.",
-					q(`sum by (instance, outcome) (rate(sluice_timeline_iterations_total{t}[i]))`, "{{instance}} {{outcome}}")).from(5, red).alert("SluiceIterationStorm").traces("manager.iteration").size(12, 8),
+					q(`sum by (instance, outcome) (rate(sluice_timeline_iterations_total{t}[i]))`, "{{instance}} {{outcome}}")).from(5, red).alert("SluiceIterationStorm").traces("manager.iteration").wide(12),
 				lines("How often are its tasks started again?", "none", "Starts after a failure, within five minutes.",
-					q(`increase(sluice_timeline_task_restarts_total{t}[5m])`, "{{instance}}")).alert("SluiceTaskRestarts").traces("task.end").size(12, 8),
+					q(`increase(sluice_timeline_task_restarts_total{t}[5m])`, "{{instance}}")).alert("SluiceTaskRestarts").traces("task.end").wide(12),
 				lines("Who is inside its gate?", "none", "Passes that are held now. A shutdown waits until all are given back.",
-					q(`sluice_timeline_gate_holders{t}`, "{{instance}}")).traces("gate.hold").size(12, 8),
+					q(`sluice_timeline_gate_holders{t}`, "{{instance}}")).traces("gate.hold").wide(12),
 				lines("What does a close wait for?", "s", "How long its gate has been closing.", q(`sluice_gate_closing_seconds{t}`, "{{instance}}")).
-					from(10, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close").size(12, 8),
+					from(10, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close").wide(12),
 				table("Who keeps its gate from closing?", "none", "Holders by kind, on each node.", now(`sluice_gate_close_holders{t}`, ""), "instance", "holder").
 					alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close"),
 			}},

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/sluicewal/sluice/internal/keeper"
+	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/telemetry"
+)
+
+const (
+	// lookForStuckEvery is how often what is stuck is looked for, and shown.
+	lookForStuckEvery = time.Second
+	// stuckAfter is when something has taken too long.
+	stuckAfter = 5 * time.Second
+	// sayStuckEvery is how often one thing that is stuck is logged.
+	sayStuckEvery = time.Minute
+)
+
+// stuckThing is something that has begun and does not end.
+type stuckThing struct {
+	what  string // "manager", "operation" or "gate"
+	which string // its name; of a manager and an operation the timeline's
+	doing string // the phase, or the operation and its step
+	since time.Time
+}
+
+// stuckWatch looks again and again for what is stuck outside of a shutdown, whose stages watch themselves: managers that are long
+// in one phase, steps of operations, gates that do not close. It shows it by short spans and records while it lasts, and has
+// written down once what every goroutine does.
+type stuckWatch struct {
+	node     *node
+	log      *slog.Logger
+	tel      *telemetry.Telemetry
+	diagnose func(why string) (path string, err error)
+
+	said      map[stuckThing]time.Time // when it was logged last
+	diagnosed time.Time                // when something was written down last
+}
+
+// run looks until ctx ends.
+func (s *stuckWatch) run(ctx context.Context) {
+	ticker := time.NewTicker(lookForStuckEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.look(ctx, time.Now())
+		}
+	}
+}
+
+// look shows what is stuck now, and forgets what is not any more.
+func (s *stuckWatch) look(ctx context.Context, now time.Time) {
+	k := s.node.keeper.Load()
+	if k == nil {
+		return
+	}
+	said := map[stuckThing]time.Time{}
+	tell := func(t stuckThing) {
+		said[t] = s.said[t]
+		if now.Sub(said[t]) >= sayStuckEvery {
+			said[t] = now
+			s.say(ctx, t, now)
+		}
+	}
+	for _, m := range k.Members() {
+		s.lookAt(m, now, tell)
+	}
+	for _, g := range s.node.closingGates() {
+		if now.Sub(g.Since) >= stuckAfter && len(g.Holders) > 0 { // the gate itself names its holders each second
+			tell(stuckThing{"gate", whose(g), "closing", g.Since})
+		}
+	}
+	s.said = said
+}
+
+// lookAt looks at one timeline: reads of a few words, for there may be thousands.
+func (s *stuckWatch) lookAt(m *keeper.Member, now time.Time, tell func(stuckThing)) {
+	phase, since := m.Manager().Phase()
+	if age := now.Sub(since); age >= stuckAfter && telemetry.IsWork(phase) && phase != manager.PhaseRecover {
+		s.tel.PhaseWaits(m.ID(), phase.String(), age)
+		tell(stuckThing{"manager", m.ID().String(), phase.String(), since})
+	}
+	op := m.Operation()
+	if age := now.Sub(op.Since); op.Name != "" && age >= stuckAfter {
+		s.tel.StepWaits(operationOf(m.ID(), op.Name), op.Name, op.Step, age)
+		tell(stuckThing{"operation", m.ID().String(), op.Name + ": " + op.Step, op.Since})
+	}
+}
+
+// operationOf says whose operation it is that a timeline shows: a change of the mode is its tenant's.
+func operationOf(id timeline.ID, name string) timeline.ID {
+	if keeper.IsModeChange(name) {
+		return timeline.ID{Tenant: id.Tenant}
+	}
+	return id
+}
+
+func (s *stuckWatch) say(ctx context.Context, t stuckThing, now time.Time) {
+	attrs := []slog.Attr{slog.String("what", t.what), slog.String("which", t.which), slog.String("doing", t.doing), slog.Duration("for", now.Sub(t.since))}
+	if now.Sub(s.diagnosed) >= sayStuckEvery {
+		s.diagnosed = now
+		go s.writeDown(ctx, t) // nobody waits for it: the disk may be what hangs
+	}
+	s.log.LogAttrs(ctx, slog.LevelWarn, "stuck", attrs...)
+}
+
+// writeDown keeps what every goroutine does while something is stuck.
+func (s *stuckWatch) writeDown(ctx context.Context, t stuckThing) {
+	ctx, end := s.tel.Stuck(ctx, t.what, t.which, t.doing, t.since)
+	defer end()
+	path, err := s.diagnose("stuck-" + t.what)
+	tellDiagnosed(ctx, s.tel, s.log, path, err)
+}
+
+// tellDiagnosed says in the log and in the span of ctx where diagnostics are.
+func tellDiagnosed(ctx context.Context, tel *telemetry.Telemetry, log *slog.Logger, path string, err error) {
+	if err != nil {
+		log.LogAttrs(ctx, slog.LevelWarn, "diagnostics are not all written down", slog.Any("error", err))
+	}
+	if path != "" {
+		tel.Diagnosed(ctx, path)
+		log.LogAttrs(ctx, slog.LevelInfo, "diagnostics are written down", slog.String("path", path))
+	}
+}

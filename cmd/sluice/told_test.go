@@ -1,0 +1,262 @@
+package main
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	collectpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluicewal/sluice/telemetry"
+)
+
+// planted stands for each secret that a node is given; nothing that it tells may have it.
+const planted = "s3cretpl4nted"
+
+// collector keeps the spans that a node exports, and all of their bytes.
+type collector struct {
+	url string
+
+	mu    sync.Mutex
+	spans []*tracepb.Span // guarded by mu
+	text  strings.Builder // guarded by mu; all that was sent
+}
+
+func startCollector(t *testing.T) *collector {
+	t.Helper()
+	c := &collector{}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	s := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := c.take(r.Body); err != nil {
+			t.Errorf("the node exports what cannot be read: %v", err)
+		}
+	})}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close(); <-served })
+	c.url = "http://user:" + planted + "@" + l.Addr().String() + "/?token=" + planted
+	return c
+}
+
+func (c *collector) take(body io.Reader) error {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return err
+	}
+	var req collectpb.ExportTraceServiceRequest
+	if err := proto.Unmarshal(b, &req); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text.Write(b)
+	for _, rs := range req.ResourceSpans {
+		for _, ss := range rs.ScopeSpans {
+			c.spans = append(c.spans, ss.Spans...)
+		}
+	}
+	return nil
+}
+
+// names are those of the spans so far, each with its attributes.
+func (c *collector) names() map[string][]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := map[string][]string{}
+	for _, s := range c.spans {
+		attributes := names[s.Name]
+		for _, a := range s.Attributes {
+			if !slices.Contains(attributes, a.Key) {
+				attributes = append(attributes, a.Key)
+			}
+		}
+		names[s.Name] = attributes
+	}
+	return names
+}
+
+// TestWhatANodeTells: a real node with a secret in each place that has one, which works, is stuck and stops. What it tells
+// (metrics, spans, log, pages, a report, diagnostics) is declared, and has no secret in it.
+func TestWhatANodeTells(t *testing.T) {
+	t.Parallel()
+	c := startCollector(t)
+	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	r := startNode(t, newDeadNode(t, "a", "").dir, fmt.Sprintf(`shutdown_timeout: 8s
+telemetry: {otlp_endpoint: %q, pyroscope_url: "http://p:%s@127.0.0.1:1/?key=%[2]s", log_level: debug, flight_recorder: true, pprof: true}
+timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%[2]s"}]`, c.url, planted),
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none",
+		"PGPASSWORD="+planted, "AWS_SECRET_ACCESS_KEY="+planted, "SLUICE_TOKEN="+planted)
+	told := map[string]string{}
+	ask := func(paths ...string) {
+		for _, path := range paths {
+			_, body := r.get(path)
+			told["GET "+path] += body
+		}
+	}
+	r.put("/v1/tenants/acme/timelines/third", `{"source":"postgresql://x:`+planted+`@127.0.0.1:1/?sslpassword=`+planted+`"}`)
+	r.put(acmeMain, `{"source":"host=127.0.0.1 port=1 user=x password=`+planted+`"}`)
+	ask("/v1/node?token="+planted, acmeMain+"/wal/"+segmentTwo+"?copy=1", acmeMain+"/wal/"+segmentTwo+"?token="+planted, acmeMain+"/check")
+	r.await("a source was tried", func() bool { return strings.Contains(r.log.String(), "task failed") })
+	r.hang()
+	r.terminate()
+	r.await("it is stuck, and has written down why", func() bool { return strings.Contains(r.log.String(), "diagnostics are written down") })
+	ask("/metrics", "/metrics/timelines", "/", "/v1/tenants/acme/timelines", "/v1/gates", "/v1/config", "/v1/log", "/v1/diagnostics", "/openapi.json", "/debug/pprof/goroutine?debug=2")
+	out, err := exec.CommandContext(t.Context(), "sluice", "diagnose", "--server="+r.url, "--token="+planted, "--file="+bundle).CombinedOutput()
+	must(t, errors.Join(err, readBundle(bundle, told)))
+	told["diagnose"] = string(out)
+	r.exits(20 * time.Second)
+	told["log"] = r.log.String()
+	must(t, readBelow(filepath.Join(r.dir, diagnosticsDir), told))
+	c.mu.Lock()
+	told["spans"] = c.text.String()
+	c.mu.Unlock()
+	for what, text := range told {
+		if i := strings.Index(text, planted); i >= 0 {
+			t.Errorf("%s has a secret: …%q…", what, text[max(0, i-100):min(len(text), i+50)])
+		}
+	}
+	for _, part := range []string{"config.yaml", "log.txt", "gates.json", "goroutines.txt", "heap.pprof", "metrics.txt", "node.json", "timelines/acme.json", "diagnostics.json"} {
+		if len(told["bundle "+part]) == 0 {
+			t.Errorf("the report has no %s", part)
+		}
+	}
+	if text := told["bundle errors.txt"]; !strings.HasPrefix(text, "ready.json: the node is not ready") || strings.Count(text, "\n") != 1 {
+		t.Errorf("the report says that this is missing: %s", text)
+	}
+	if !strings.Contains(told["GET /debug/pprof/goroutine?debug=2"], "goroutine ") {
+		t.Error("there is no profile of goroutines")
+	}
+	checkSpans(t, c.names())
+	checkMetrics(t, told["GET /metrics"]+told["GET /metrics/timelines"])
+}
+
+func (r *running) put(path, body string) {
+	r.t.Helper()
+	req, err := http.NewRequestWithContext(context.WithoutCancel(r.t.Context()), http.MethodPut, r.url+path, strings.NewReader(body))
+	must(r.t, err)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+planted)
+	req.Close = true
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	must(r.t, err)
+	text, err := io.ReadAll(resp.Body)
+	must(r.t, errors.Join(err, resp.Body.Close()))
+	if resp.StatusCode >= 300 || strings.Contains(string(text), planted) {
+		r.t.Fatalf("PUT %s: %d %s", path, resp.StatusCode, text)
+	}
+}
+
+// readBundle adds the files of a report.
+func readBundle(path string, told map[string]string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	gz, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	for r := tar.NewReader(gz); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			return err
+		}
+		told["bundle "+strings.TrimPrefix(h.Name, "sluice-diagnose/")] = string(b)
+	}
+}
+
+// readBelow adds the files below a directory.
+func readBelow(dir string, told map[string]string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		told[path] = string(b)
+		return err
+	})
+}
+
+// checkSpans: nothing undeclared, and what such a life cannot but tell is there.
+func checkSpans(t *testing.T, names map[string][]string) {
+	t.Helper()
+	declared := map[string][]string{}
+	for _, s := range telemetry.Catalog().Spans {
+		declared[s.Name] = append(slices.Clone(s.Attributes), "tenant", "timeline", "incarnation", "sluice.sample")
+	}
+	for name, attributes := range names {
+		if regexp.MustCompile(`^(GET|PUT|DELETE) `).MatchString(name) {
+			continue // the instrumentation's own
+		}
+		for _, a := range attributes {
+			if !slices.Contains(declared[name], a) {
+				t.Errorf("the span %s has the attribute %s, which is not declared", name, a)
+			}
+		}
+		if declared[name] == nil {
+			t.Errorf("the span %s is not declared", name)
+		}
+	}
+	for _, name := range []string{
+		"GET " + walRoute, "manager.iteration", "task.spawn", "task.end", "wal.fetch", "timeline.create", "timeline.set",
+		"gate.hold", "gate.close.wait", "shutdown.stage", "shutdown.stage.wait", "timeline.shutdown",
+	} {
+		if _, ok := names[name]; !ok {
+			t.Errorf("no span %s was exported", name)
+		}
+	}
+}
+
+const walRoute = "/v1/tenants/{t}/timelines/{l}/wal/{file}"
+
+// withoutOccasion are the metrics that such a life has no occasion for: nothing is streamed, and there is no object storage and
+// no other node.
+var withoutOccasion = []string{
+	"sluice_timeline_source_lag_bytes", "sluice_timeline_backup_lag_", "sluice_backup_", "sluice_objectstore_", "sluice_broker_",
+	"sluice_timeline_offloader", "sluice_wal_retained_bytes", "sluice_timeline_synchronous", "sluice_timeline_quorum_", "sluice_lifecycle_operation_age_seconds",
+}
+
+// checkMetrics: nothing undeclared, and nothing declared and missing.
+func checkMetrics(t *testing.T, text string) {
+	t.Helper()
+	there := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^# TYPE (sluice_\w+) `).FindAllStringSubmatch(text, -1) {
+		there[m[1]] = true
+	}
+	for _, m := range telemetry.Catalog().Metrics {
+		occasion := !slices.ContainsFunc(withoutOccasion, func(prefix string) bool { return strings.HasPrefix(m.Name, prefix) })
+		if !there[m.Name] && occasion {
+			t.Errorf("%s is declared and not there", m.Name)
+		}
+		delete(there, m.Name)
+	}
+	for name := range there {
+		t.Errorf("%s is there and not declared", name)
+	}
+}
