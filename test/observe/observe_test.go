@@ -130,7 +130,7 @@ func (o *observed) restartInTurn() {
 
 // traces tells where the traces of the faults are.
 func (o *observed) traces() {
-	if o.jaeger == nil {
+	if o.jaeger == nil || *only != "" {
 		return
 	}
 	for _, name := range []string{"gate.close.wait", "shutdown.stage", "task.end"} {
