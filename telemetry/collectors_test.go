@@ -37,7 +37,12 @@ func startGRPC(t *testing.T, answer func(context.Context) error) (url string) {
 	collectpb.RegisterTraceServiceServer(server, &grpcCollector{answer: answer})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() { server.Stop(); <-served })
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 	return "grpc://" + l.Addr().String()
 }
 

@@ -73,6 +73,10 @@ func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	if !found {
 		t.Errorf("it does not name the holder: %v", wait.Attributes)
 	}
+	hold := s.awaitSpan(t, "gate.hold") // where the link leads to
+	if trace.TraceID(hold.TraceId) != span.SpanContext().TraceID() || trace.SpanID(hold.ParentSpanId) != span.SpanContext().SpanID() {
+		t.Error("the holder's trace does not show that it is waited for")
+	}
 	pass.Leave()
 	if err := <-closed; err != nil {
 		t.Error(err)

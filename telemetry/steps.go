@@ -81,10 +81,10 @@ func (t *Telemetry) PhaseWaits(id timeline.ID, phase string, age time.Duration) 
 
 // Stuck opens the span of the diagnostics that are written because something is stuck.
 func (t *Telemetry) Stuck(ctx context.Context, what, which, doing string, since time.Time) (_ context.Context, end func()) {
-	ctx, span := t.tracer.Start(ctx, "node.stuck", trace.WithNewRoot(), trace.WithAttributes(always(), //nolint:spancheck // end ends it
+	ctx, span := t.tracer.Start(ctx, "node.stuck", trace.WithNewRoot(), trace.WithAttributes(always(),
 		attribute.String("what", what), attribute.String("which", which), attribute.String("doing", doing),
 		attribute.Float64("age", time.Since(since).Seconds())))
-	return ctx, func() { span.End() } //nolint:spancheck // this ends it
+	return ctx, func() { span.End() }
 }
 
 // next ends the present step.

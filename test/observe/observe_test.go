@@ -130,10 +130,10 @@ func (o *observed) restartInTurn() {
 
 // traces tells where the traces of the faults are.
 func (o *observed) traces() {
-	if o.jaeger == nil {
+	if o.jaeger == nil || *only != "" {
 		return
 	}
-	for _, name := range []string{"gate.close.wait", "node.shutdown", "task.end", "manager.iteration"} {
+	for _, name := range []string{"gate.close.wait", "shutdown.stage", "task.end"} {
 		traces, err := o.jaeger.traces(o.ctx, name)
 		if err != nil || len(traces) == 0 {
 			o.t.Errorf("Jaeger has no trace with %s: %v", name, err)
