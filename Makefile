@@ -48,7 +48,6 @@ demo: build ## kills a primary under load, and counts what its replacement has
 test: ## every test, with the race detector (PKG=./internal/wal/ for one package)
 	@scripts/deps.sh go gcc postgresql 'strace?' 'pgbackrest?' 'prometheus?' 'alertmanager?'
 	@scripts/versitygw.sh >/dev/null || echo "test: no S3 server, the tests that need one are skipped" >&2
-	@scripts/jaeger.sh >/dev/null || echo "test: no Jaeger, the tests that need one are skipped" >&2
 	$(TEST) $(if $(filter ./...,$(PKG)),./test/e2e ./test/durability ./cmd/sluice) $(PKG)
 
 .PHONY: test-majors
@@ -64,12 +63,14 @@ durability: ## kills, promotions and restores under load (CYCLES=600 SEGSIZE=1)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/durability -count=1 -v -timeout 0 -run 'TestDurability$$' -cycles $(CYCLES) -segsize $(SEGSIZE)
 
+# Jaeger takes minutes of building, which every run of the tests would pay on a fresh machine: they look at its traces where it is there
+# already, and here always.
 .PHONY: observe
 observe: ## five faults, each found by its alert; prints where to look (OBSERVE_KEEP=1: and goes on running)
 	@scripts/deps.sh go gcc postgresql prometheus alertmanager
 	@scripts/versitygw.sh >/dev/null
 	@scripts/jaeger.sh >/dev/null
-	go test ./test/observe -count=1 -v -timeout 0 -run 'TestEachFaultFiresItsAlertAndNothingElse$$' -observe
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestStuckShutdownIsSeenWhileItHangs$$|TestEachFaultFiresItsAlertAndNothingElse$$' -observe
 
 .PHONY: calm
 calm: ## load and a rolling restart, in which no alert fires (CALM=20m)
