@@ -38,7 +38,7 @@ var spans = []Span{
 	{"node.stuck", []string{"what", "which", "doing", "age"}, "", "Something is stuck outside of a shutdown (manager, operation, gate), and what every goroutine does is written down. Event: diagnostics, with the path. At most one a minute."},
 	{"timeline.shutdown", []string{"cause"}, "", "A timeline shuts down, for the node or an operation; its gate.close is below."},
 	{"tenant.shutdown", []string{"cause"}, "", "A tenant shuts down, its timelines side by side."},
-	{"node.shutdown", []string{"cause"}, "", "A shutdown of the node, from the signal to the last export."},
+	{"node.shutdown", []string{"cause"}, "", "A shutdown of the node, from the signal until the last spans are sent off."},
 	{"shutdown.stage", []string{"stage", "limit"}, "", "One stage of it. Event: diagnostics, with the path of what was written down when it was late."},
 	{"shutdown.stage.wait", []string{"stage", "waits_for"}, "", "Each second while a stage is late: once half of its time is over."},
 }

@@ -262,7 +262,7 @@ func (p *process) shutdown() []stage {
 		{name: "tenants", share: 38, stop: p.stopTenants},
 		{name: "broker_connection", share: 2, stop: p.disconnect},
 		{name: "http", share: 10, stop: p.stopHTTP},
-		{name: "telemetry", share: 10, stop: p.tel.Shutdown},
+		{name: "telemetry", share: 10, stop: p.tel.Shutdown, flushes: true},
 	}
 }
 

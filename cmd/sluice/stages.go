@@ -21,6 +21,9 @@ type stage struct {
 	stop  func(context.Context) error
 	// waitsFor names what keeps the stage from ending; nil: the gates that are closing.
 	waitsFor func() []string
+	// flushes says that it sends off what is known of the shutdown: a span that ends
+	// with it, or after it, would come too late.
+	flushes bool
 }
 
 // errAbandoned is the end of a stage that does not return, although its time is over: the process goes without it.
@@ -90,13 +93,16 @@ func (s *stages) run(ctx context.Context, cause string, deadline time.Duration, 
 	used := 0
 	for _, st := range all {
 		used += st.share
+		if st.flushes {
+			end(errors.Join(errs...))
+		}
 		limit := deadline*time.Duration(used)/100 - time.Since(began)
 		if err := s.runOne(ctx, st, max(limit, 0), deadline/graceShare); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	err := errors.Join(errs...)
-	end(err)
+	end(err) // of a span that has ended nothing is changed
 	return err
 }
 
@@ -108,7 +114,10 @@ func (s *stages) runOne(ctx context.Context, st stage, limit, grace time.Duratio
 	if s.tell != nil {
 		s.tell(ctx, "STATUS=stopping: "+st.name)
 	}
-	ctx, end := s.tel.ShutdownStage(ctx, st.name, limit)
+	end := func(error) {}
+	if !st.flushes {
+		ctx, end = s.tel.ShutdownStage(ctx, st.name, limit)
+	}
 	stopWatch := s.watch(ctx, st, limit)
 	err := within(ctx, limit, grace, st.stop)
 	stopWatch()

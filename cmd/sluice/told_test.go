@@ -225,7 +225,7 @@ func checkSpans(t *testing.T, names map[string][]string) {
 	}
 	for _, name := range []string{
 		"GET " + walRoute, "manager.iteration", "task.spawn", "task.end", "wal.fetch", "timeline.create", "timeline.set",
-		"gate.hold", "gate.close.wait", "shutdown.stage", "shutdown.stage.wait", "timeline.shutdown",
+		"gate.hold", "gate.close.wait", "node.shutdown", "shutdown.stage", "shutdown.stage.wait", "timeline.shutdown",
 	} {
 		if _, ok := names[name]; !ok {
 			t.Errorf("no span %s was exported", name)
