@@ -98,7 +98,7 @@ func TestStoreIsSeenAtWork(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	tel.Watch(&fakeSource{node: NodeStats{Store: &StoreStats{Stats: store.Stats(), Available: true}}})
+	tel.Watch(&fakeSource{node: NodeStats{Store: &StoreStats{Stats: store.Stats()}}})
 	tl := store.Timeline("acme", "main", backup.Identity{Incarnation: "0190", SystemID: 1, SegmentSize: 1 << 20, Compression: backup.Zstd})
 	for _, first := range []byte{0, 0, 1} { // created, present, conflict
 		_, err = tl.PutSegment(t.Context(), 1, 1, bytes.NewReader(append([]byte{first}, make([]byte, 1<<20)...)))

@@ -175,7 +175,7 @@ func busySource() *fakeSource {
 		node: NodeStats{
 			Stage: "running", Tenants: map[string]int{"attached": 1}, DataDirFree: 1, DataDirCapacity: 2,
 			Shutdown: []StageStats{{"tenants", time.Second, time.Minute}},
-			Store:    &StoreStats{Available: true, Stats: backup.Stats{Pending: 2, OldestPending: time.Minute, Uploads: 1, UploadLimit: 4}},
+			Store:    &StoreStats{Stats: backup.Stats{Available: true, Pending: 2, OldestPending: time.Minute, Uploads: 1, UploadLimit: 4}},
 			Broker: &BrokerStats{
 				Stats: broker.Stats{
 					Connected: true, Sent: map[broker.Kind]uint64{broker.KindStatus: 3}, Received: map[broker.Kind]uint64{broker.KindGreeting: 2},

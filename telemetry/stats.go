@@ -35,7 +35,6 @@ type NodeStats struct {
 // StoreStats is the object store as the node uses it. One that could not be opened yet has no numbers.
 type StoreStats struct {
 	backup.Stats
-	Available bool // it answered when it was last asked
 }
 
 // StageStats is one stage of a shutdown.

@@ -304,7 +304,7 @@ func (p *process) disconnect(ctx context.Context) error {
 	if p.keeper == nil {
 		return nil
 	}
-	return p.keeper.Shutdown(ctx)
+	return p.keeper.Disconnect(ctx)
 }
 
 // undrained names the timelines of which object storage lacks something.

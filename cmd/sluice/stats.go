@@ -49,7 +49,7 @@ func storeStats(k *keeper.Keeper) *telemetry.StoreStats {
 	if store == nil {
 		return &telemetry.StoreStats{}
 	}
-	return &telemetry.StoreStats{Stats: store.Stats(), Available: true}
+	return &telemetry.StoreStats{Stats: store.Stats()}
 }
 
 // diskSpace returns the bytes that are free for us and the size of the file

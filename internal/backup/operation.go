@@ -31,6 +31,13 @@ func (s *Store) do(ctx context.Context, name, key string, sizeBytes int64, body 
 	begin := time.Now()
 	defer s.pending.add(begin)()
 	outcome, err := classify(ctx, body(within))
+	switch outcome {
+	case OK, NotFound, Exists:
+		s.silent.Store(false)
+	case Denied, Cut, Failed:
+		s.silent.Store(true)
+	case Cancelled: // nothing was learned
+	}
 	s.cfg.Events.operation(ctx, Operation{Name: name, Outcome: outcome, Duration: time.Since(begin)})
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", name, key, err)

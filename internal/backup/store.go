@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,6 +56,7 @@ type Store struct {
 	id      string     // of sluice.json; set before Open returns
 	limit   limiter
 	pending pending
+	silent  atomic.Bool // the operation that ended last got no answer, or was denied
 }
 
 // Keys of the store itself. No tenant can have such a name: it has a dot.
@@ -108,12 +110,14 @@ type Stats struct {
 	OldestPending time.Duration // age of the oldest of them; a histogram does not see what hangs
 	Uploads       int           // segments that are being uploaded
 	UploadLimit   int
+	// Available says that the operation that ended last was answered: object storage can be reached, and lets us in.
+	Available bool
 }
 
 // Stats may be called at any time.
 func (s *Store) Stats() Stats {
 	n, oldest := s.pending.oldest()
-	return Stats{Pending: n, OldestPending: oldest, Uploads: s.limit.inUse(), UploadLimit: s.limit.size()}
+	return Stats{Pending: n, OldestPending: oldest, Uploads: s.limit.inUse(), UploadLimit: s.limit.size(), Available: !s.silent.Load()}
 }
 
 // begin finds out whether the store can be relied on, and who it is.

@@ -401,7 +401,13 @@ func (k *Keeper) Shutdown(ctx context.Context) error {
 	if err := k.Stop(ctx); err != nil {
 		return err
 	}
-	if err := k.stopBroker(ctx); err != nil {
+	return k.Disconnect(ctx)
+}
+
+// Disconnect is the part of Shutdown that comes after Stop: it ends the connection to the other nodes, and lets go of the data
+// directory and of object storage. What Stop did not succeed to stop may still use those: then they go with the process.
+func (k *Keeper) Disconnect(ctx context.Context) error {
+	if err := k.stopBroker(ctx); err != nil || !k.stopped.Load() {
 		return err
 	}
 	return errors.Join(k.depot.close(), k.unlock())

@@ -246,7 +246,7 @@ func notSynchronous(q timeline.Quorum, name string) string {
 	case q.Synchronous:
 		return ""
 	case q.Raw == "":
-		return fmt.Sprintf("synchronous_standby_names of the source is empty: no commit waits for this node; set it to '%s' and reload", pg.QuoteSyncName(name))
+		return fmt.Sprintf("synchronous_standby_names of the source is empty: no commit waits for this node; name %s in it ('sluice timeline show' prints the line), and reload", pg.QuoteSyncName(name))
 	}
 	return fmt.Sprintf("synchronous_standby_names of the source is %q and does not have %s: no commit waits for this node; add it and reload", q.Raw, pg.QuoteSyncName(name))
 }
