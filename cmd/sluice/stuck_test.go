@@ -73,9 +73,9 @@ func TestWhatIsStuckIsShown(t *testing.T) {
 
 	pass.Leave()
 	m.SetOperation("", "")
+	must(t, k.Shutdown(ctx)) // its manager was inside as well
 	watch.look(ctx, time.Now().Add(time.Hour))
 	if all := stuck(); len(all) != 0 {
 		t.Errorf("it is over: %v", all)
 	}
-	must(t, k.Shutdown(ctx))
 }
