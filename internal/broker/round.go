@@ -106,13 +106,14 @@ func (b *Broker) round(ctx context.Context, o out, kind RoundKind) {
 func (b *Broker) takeEdges(kind RoundKind) map[Key]struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	edges := b.edges
-	if len(edges) > 0 {
-		b.edges = make(map[Key]struct{})
-	}
 	if kind == RoundAll {
 		b.wantAll = false
 	}
+	if len(b.edges) == 0 {
+		return nil // the map stays whose it is: somebody may add to it at any time
+	}
+	edges := b.edges
+	b.edges = make(map[Key]struct{})
 	return edges
 }
 

@@ -46,6 +46,7 @@ func (k *Keeper) newBroker() *broker.Broker {
 	if !cfg.Reaches() {
 		return nil
 	}
+	k.link.changed() // the managers run before the broker does, and are to listen before they take a turn
 	cfg.Node, cfg.Log, cfg.SilentAfter = k.cfg.NodeID, k.cfg.Log, silentAfter
 	told, connected := k.cfg.Broker.Events, k.cfg.Broker.Events.Connected
 	cfg.Events = told

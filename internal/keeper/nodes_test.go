@@ -271,3 +271,12 @@ func TestActiveSetFollowsTheTimelines(t *testing.T) {
 		t.Errorf("%d timelines are active, want the new one", s.Members)
 	}
 }
+
+// TestNodeListensBeforeItsBrokerRuns: the managers of its timelines run by then, and one that thought it had listened long enough
+// took the turn of another.
+func TestNodeListensBeforeItsBrokerRuns(t *testing.T) {
+	k := newKeeper(t.Context(), Config{NodeID: "a", Broker: broker.Config{URL: broker.Embedded, ClusterListen: "127.0.0.1:0"}})
+	if since := k.link.hearingSince(); time.Since(since) > silentAfter/2 {
+		t.Errorf("it hears the others since %s", since)
+	}
+}
