@@ -16,8 +16,8 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=disable_grpc_modules)
 # The race detector forgets what it knew of a large block, when one is allocated, by mapping fresh memory over it, and each page of that is a fault later
 # on. The tests allocate segments all the time: overwriting is three times as fast for the enumerations of crashes, most of it time of the system's.
 export GORACE := $(strip $(GORACE) clear_shadow_mmap_threshold=16777216)
-# Three packages at once: those that run PostgreSQL wait for it half of the time. Those that take longest come first, so that none of them is left for the end.
-TEST := go test -race -shuffle=on -p 3 -timeout 30m
+# Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
+TEST := go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)

@@ -99,7 +99,7 @@ func TestWhatANodeTells(t *testing.T) {
 	t.Parallel()
 	c := startCollector(t)
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
-	r := startNode(t, newDeadNode(t, "a", "").dir, fmt.Sprintf(`shutdown_timeout: 8s
+	r := startNode(t, newDeadNode(t, "a", "").dir, fmt.Sprintf(`shutdown_timeout: 16s
 telemetry: {otlp_endpoint: %q, pyroscope_url: "http://p:%s@127.0.0.1:1/?key=%[2]s", log_level: debug, flight_recorder: true, pprof: true}
 timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%[2]s"}]`, c.url, planted),
 		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none",
@@ -122,7 +122,7 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	out, err := exec.CommandContext(t.Context(), "sluice", "diagnose", "--server="+r.url, "--token="+planted, "--file="+bundle).CombinedOutput()
 	must(t, errors.Join(err, readBundle(bundle, told)))
 	told["diagnose"] = string(out)
-	r.exits(20 * time.Second)
+	r.exits(40 * time.Second)
 	told["log"] = r.log.String()
 	must(t, readBelow(filepath.Join(r.dir, diagnosticsDir), told))
 	c.mu.Lock()
