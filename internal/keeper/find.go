@@ -18,6 +18,14 @@ func (k *Keeper) findTimelines(ctx context.Context, t *tenant) error {
 	if err != nil {
 		return err
 	}
+	return eachStored(ctx, t, store, func(id timeline.ID) error {
+		_, err := k.findTimeline(ctx, t, store, id)
+		return err
+	})
+}
+
+// eachStored goes through the timelines of a tenant that object storage knows, those that have ended, too.
+func eachStored(ctx context.Context, t *tenant, store *backup.Store, visit func(timeline.ID) error) error {
 	names, err := store.Timelines(ctx, string(t.ID()))
 	if err != nil {
 		return err
@@ -27,7 +35,7 @@ func (k *Keeper) findTimelines(ctx context.Context, t *tenant) error {
 		if err != nil {
 			continue // it is no timeline's
 		}
-		if _, err := k.findTimeline(ctx, t, store, id); err != nil {
+		if err := visit(id); err != nil {
 			return fmt.Errorf("timeline %s: %w", id, err)
 		}
 	}
@@ -93,23 +101,12 @@ func (k *Keeper) look(t *tenant) error {
 	if err != nil {
 		return err
 	}
-	names, err := store.Timelines(ctx, string(t.ID()))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		id, err := timeline.NewID(string(t.ID()), name)
-		if err != nil {
-			continue // it is no timeline's
-		}
+	return eachStored(ctx, t, store, func(id timeline.ID) error {
 		if _, err := k.member(id); err == nil {
-			continue
+			return nil
 		}
-		if err := k.copyNew(ctx, t, store, id); err != nil {
-			return fmt.Errorf("timeline %s: %w", id, err)
-		}
-	}
-	return nil
+		return k.copyNew(ctx, t, store, id)
+	})
 }
 
 // copyNew makes a timeline that was found, and begins to copy it.
