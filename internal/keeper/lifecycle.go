@@ -293,7 +293,9 @@ func (k *Keeper) deleteSteps(ctx context.Context, m *Member, keepObjects bool) e
 		return err
 	}
 	m.SetOperation(opDelete, "slot")
-	k.dropSlot(ctx, m, source)
+	if err := k.dropSlot(ctx, m, source); err != nil {
+		return err
+	}
 	m.SetOperation(opDelete, "files")
 	if err := m.RemoveFiles(); err != nil {
 		return err
@@ -314,27 +316,32 @@ func markDeleting(ctx context.Context, m *Member, keepObjects bool) error {
 	return m.MarkDeleting(ctx, keepObjects)
 }
 
-// dropSlot lets the source forget us, so that it does not keep WAL for ever;
-// also while the node stops, within a limit. A source that cannot be reached does
-// not hold a deletion up: the log names the slot that somebody has to drop.
-func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) {
+// dropSlot lets the source forget us, so that it does not keep WAL for ever. A
+// source that cannot be reached within a limit does not hold a deletion up: the log
+// names the slot that somebody has to drop. The error is why ctx has ended: then
+// the next start tries again.
+func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) error {
 	if source == "" {
-		return
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropSlotTimeout)
+	within, cancel := context.WithTimeout(ctx, dropSlotTimeout)
 	defer cancel()
-	err := replication.DropSlot(ctx, m.replicationConfig(source))
-	for inUse(err) && ctx.Err() == nil { // by our own last connection, which the source has not seen the end of
+	err := replication.DropSlot(within, m.replicationConfig(source))
+	for inUse(err) && within.Err() == nil { // by our own last connection, which the source has not seen the end of
 		select {
-		case <-ctx.Done():
+		case <-within.Done():
 		case <-time.After(dropSlotAgain):
-			err = replication.DropSlot(ctx, m.replicationConfig(source))
+			err = replication.DropSlot(within, m.replicationConfig(source))
 		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "slot is left on the source, drop it there: it keeps WAL",
 			slog.String("timeline", m.ID().String()), slog.String("slot", replication.SlotName(k.cfg.NodeID)), slog.Any("error", err))
 	}
+	return nil
 }
 
 func inUse(err error) bool {
