@@ -65,6 +65,34 @@ func (k *Keeper) findTimeline(ctx context.Context, t *tenant, store *backup.Stor
 	return true, tl.Shutdown(ctx, errModeChanges) // its directory is what was wanted
 }
 
+// revive lets a life of a timeline go on in object storage, and surveys it. What a
+// crash leaves is a timeline that is kept by no node: whoever asks again finds it.
+//
+// It runs inside the tenant's gate, and ends with the tenant.
+func (k *Keeper) revive(ctx context.Context, t *tenant, id timeline.ID, incarnation string) (timeline.Meeting, error) {
+	switch {
+	case k.depot == nil:
+		return timeline.Meeting{}, ErrNoStore
+	case t.Mode == timeline.ModeSecondary:
+		return timeline.Meeting{}, ErrSecondary
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.Context(), func() { cancel(timeline.ErrShuttingDown) })()
+	store, err := k.depot.open(ctx)
+	if err != nil {
+		return timeline.Meeting{}, err
+	}
+	identity, err := store.Revive(ctx, string(id.Tenant), id.Name, incarnation)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(err, store.Confirm(ctx))
+	}
+	if err != nil {
+		return timeline.Meeting{}, err
+	}
+	return surveyed(ctx, store, id, identity, 0)
+}
+
 // lookEvery is how many times less often than for WAL a warm copy looks for timelines that it does not know.
 const lookEvery = 6
 
