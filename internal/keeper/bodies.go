@@ -24,7 +24,10 @@ const settleAfter = 3 * time.Second
 // receive is one session of streaming. The manager starts it again.
 func (m *Member) receive(ctx context.Context) error {
 	end, err := m.BeginReceive()
-	if err != nil {
+	switch {
+	case errors.Is(err, timeline.ErrSealing):
+		return nil // began between the manager's look and this start; the next look stops it
+	case err != nil:
 		return err
 	}
 	defer end()
