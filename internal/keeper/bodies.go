@@ -31,15 +31,7 @@ func (m *Member) receive(ctx context.Context) error {
 		return err
 	}
 	defer end()
-	err = m.meet(ctx)
-	m.tellUnmet(ctx, err)
-	if err != nil {
-		return err
-	}
-	if err := m.PrepareReceive(ctx); err != nil {
-		return err
-	}
-	r, err := m.receiverNow()
+	r, err := replication.Apart(func() (*receiver, error) { return m.readyReceiver(ctx) })
 	if err != nil {
 		return err
 	}
@@ -53,6 +45,19 @@ func (m *Member) receive(ctx context.Context) error {
 	})
 	defer settled.Stop()
 	return r.Run(ctx)
+}
+
+// readyReceiver makes the timeline ready for a session.
+func (m *Member) readyReceiver(ctx context.Context) (*receiver, error) {
+	err := m.meet(ctx)
+	m.tellUnmet(ctx, err)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.PrepareReceive(ctx); err != nil {
+		return nil, err
+	}
+	return m.receiverNow()
 }
 
 // receiverNow returns the receiver for the present source; a changed source gets
