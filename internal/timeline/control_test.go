@@ -23,7 +23,7 @@ import (
 func fullControl() Control {
 	at := time.Date(2026, 7, 1, 12, 0, 0, 123456789, time.UTC)
 	return Control{
-		Tenant: "acme", Timeline: "main", Incarnation: "0197c0de-0000-7000-8000-000000000001", CreatedAt: at,
+		Tenant: "acme", Timeline: "main", Revived: 1, Incarnation: "0197c0de-0000-7000-8000-000000000001", CreatedAt: at,
 		Source: "host=127.0.0.1 password='it''s'", FileSource: "host=a",
 		SystemID: 1<<64 - 1, SegmentSize: 1 << 20,
 		Start: pg.Position{TLI: 1, LSN: 1 << 20}, JoinLSN: 1<<20 + 8, JoinTLI: 1, Away: true,
