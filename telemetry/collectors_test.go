@@ -61,7 +61,7 @@ func startHTTP(t *testing.T, answer func(context.Context) error) (url string) {
 // TestEveryLostSpanIsCounted, whatever the collector does and whatever is spoken: the shutdown is in time, the memory stays
 // flat, and each span that ended is exported, failed or dropped.
 func TestEveryLostSpanIsCounted(t *testing.T) {
-	const spans = 3 * queueSize
+	spans := 3 * uint64(defaultBatching.queue)
 	errUnavailable := status.Error(codes.Unavailable, "not now")
 	collectors := []struct {
 		name     string

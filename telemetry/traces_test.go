@@ -66,6 +66,9 @@ func TestWrongEnvironmentIsSaid(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_SAMPLER": "sometimes"},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_EXPORTER": "zipkin"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_BSP_SCHEDULE_DELAY": "1s"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_BSP_MAX_QUEUE_SIZE": "0"},
 	} {
 		tel, err := Start(t.Context(), Config{Getenv: func(name string) string { return env[name] }})
 		if err == nil {
@@ -123,7 +126,7 @@ func (e *badExporter) Shutdown(context.Context) error { return nil }
 // TestEverySpanIsAccountedFor ends more spans than the queue takes, with collectors of all kinds, and
 // shuts down in the middle.
 func TestEverySpanIsAccountedFor(t *testing.T) {
-	const spans = 3 * queueSize
+	spans := 3 * uint64(defaultBatching.queue)
 	errFailed := errors.New("503")
 	tests := []struct {
 		name   string
@@ -141,12 +144,16 @@ func TestEverySpanIsAccountedFor(t *testing.T) {
 			}
 		}, func(_, _, dropped uint64) bool { return dropped > 0 }},
 		{"hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
-			func(exported, failed, dropped uint64) bool { return exported == 0 && failed > 0 && dropped > queueSize }},
+			func(exported, failed, dropped uint64) bool {
+				return exported == 0 && failed > 0 && dropped > uint64(defaultBatching.queue)
+			}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newProcessor(&badExporter{export: tt.export}, sdktrace.WithExportTimeout(time.Hour))
+				patient := defaultBatching
+				patient.timeout = time.Hour
+				p := newProcessor(&badExporter{export: tt.export}, patient)
 				provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p))
 				tracer := provider.Tracer("test")
 				for range spans {

@@ -102,7 +102,7 @@ func TestWhatANodeTells(t *testing.T) {
 	r := startNode(t, newDeadNode(t, "a", "").dir, fmt.Sprintf(`shutdown_timeout: 16s
 telemetry: {otlp_endpoint: %q, pyroscope_url: "http://p:%s@127.0.0.1:1/?key=%[2]s", log_level: debug, flight_recorder: true, pprof: true}
 timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%[2]s"}]`, c.url, planted),
-		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none",
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none", "OTEL_METRICS_EXPORTER="+planted,
 		"PGPASSWORD="+planted, "AWS_SECRET_ACCESS_KEY="+planted, "SLUICE_TOKEN="+planted)
 	told := map[string]string{}
 	ask := func(paths ...string) {
@@ -143,6 +143,9 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	}
 	if !strings.Contains(told["GET /debug/pprof/goroutine?debug=2"], "goroutine ") {
 		t.Error("there is no profile of goroutines")
+	}
+	if !strings.Contains(told["log"], `"variables of the environment without effect here","variables":["OTEL_METRICS_EXPORTER"]`) {
+		t.Error("nobody says that metrics are not exported")
 	}
 	checkSpans(t, c.names())
 	checkMetrics(t, told["GET /metrics"]+told["GET /metrics/timelines"])
