@@ -70,6 +70,14 @@ func TestEveryLostSpanIsCounted(t *testing.T) {
 	}{
 		{"right", func(context.Context) error { return nil }, true},
 		{"refusing", func(context.Context) error { return errUnavailable }, false},
+		{"slow", func(ctx context.Context) error {
+			select {
+			case <-time.After(300 * time.Millisecond): // for 512 spans, which come in a millisecond
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}, true},
 		{"hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
 		{"down", nil, false},
 	}
