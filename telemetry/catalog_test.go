@@ -24,6 +24,7 @@ import (
 	"github.com/sluicewal/sluice/internal/tasks"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // everything has each event happen once, as a node would have it.
@@ -193,14 +194,14 @@ func TestClosedListsAreOfDeclaredLabels(t *testing.T) {
 }
 
 func TestSpansAreDeclared(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 0, SampleRatioSet: true})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 0, SampleRatioSet: true})
 	everything(t, tel)
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	attributes, links := map[string]map[string]bool{}, map[string]bool{}
-	for _, span := range s.spans {
+	for _, span := range s.Spans() {
 		if attributes[span.Name] == nil {
 			attributes[span.Name] = map[string]bool{}
 		}
@@ -251,8 +252,8 @@ func TestDocumentIsFresh(t *testing.T) {
 }
 
 func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	k := tel.TaskEvents(acme)
 	parent, span := tel.Tracer().Start(t.Context(), "manager.iteration")
 	ctx := k.Started(parent, tasks.Start{Name: manager.Remove, Attempt: 1})
@@ -265,7 +266,7 @@ func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
 	}
 	traces := map[string]string{}
 	var spawn, linked string
-	for _, sp := range s.spans {
+	for _, sp := range s.Spans() {
 		traces[sp.Name] = string(sp.TraceId)
 		if sp.Name == "task.spawn" {
 			spawn = string(sp.SpanId)
@@ -286,8 +287,8 @@ func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
 }
 
 func TestAcknowledgementPointsToItsSync(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	at := pg.Position{TLI: 1, LSN: 0x2000000}
 	tel.WALEvents(acme).Synced(wal.SyncInfo{Flush: at, Bytes: 100, Duration: time.Millisecond})
 	tel.ReplicationEvents(acme).Acked(replication.Ack{Position: at, Bytes: 100, Duration: 2 * time.Millisecond})
@@ -300,10 +301,10 @@ func TestAcknowledgementPointsToItsSync(t *testing.T) {
 			exemplar = l.GetValue()
 		}
 	}
-	if len(s.spans) != 1 || s.spans[0].Name != "wal.fsync" {
-		t.Fatalf("spans: %v", s.spans)
+	if len(s.Spans()) != 1 || s.Spans()[0].Name != "wal.fsync" {
+		t.Fatalf("spans: %v", s.Spans())
 	}
-	if want := trace.TraceID(s.spans[0].TraceId).String(); exemplar != want {
+	if want := trace.TraceID(s.Spans()[0].TraceId).String(); exemplar != want {
 		t.Errorf("the exemplar points to %q, the sync is %q", exemplar, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
@@ -133,8 +134,8 @@ func TestNothingIsCollectedBeforeThereIsANode(t *testing.T) {
 }
 
 func TestOpenMetricsHasExemplars(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	ctx, span := tel.Tracer().Start(t.Context(), "x")
 	tel.HTTPAnswered(ctx, "/v1/node", "GET", 200, 1)
 	tel.HTTPAnswered(ctx, "", "BREW", 405, 1)

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // answerIn returns what a scrape in one of the forms answers.
@@ -120,8 +121,8 @@ func (all *parsed) take(t *testing.T, p textparse.Parser, entry textparse.Entry)
 // TestEveryFormSaysTheSame: whatever Prometheus asks for, it finds the same series of the same timelines; names that have to be
 // escaped included, although no node would take them.
 func TestEveryFormSaysTheSame(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1, TimelineLimit: 10})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1, TimelineLimit: 10})
 	src := busySource()
 	src.timelines = append(src.timelines, busyTimeline(timeline.ID{Tenant: `a"b\c`, Name: "d\nü"}))
 	src.timelines[1].OldestUnbackedSince = time.Now().Add(-1500 * time.Millisecond)
