@@ -29,7 +29,7 @@ func TestStuckShutdownIsSeenWhileItHangs(t *testing.T) {
 	segment := w.firstSegment(n, "main")
 	w.do(w.switchOn(n, "main", "read-hangs", segment))
 	downloaded := w.download(n, "main", segment)
-	w.await("the reader holds the gate", func(ctx context.Context) bool { return w.holds(ctx, n, "main", "wal_download") })
+	w.await("the reader's read hangs", func(ctx context.Context) bool { return w.readHangs(ctx, n, "main") })
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- n.Stop(w.ctx) }()
