@@ -50,7 +50,8 @@ func (o *observed) panels(happened []string) {
 func (o *observed) deleteWhileRead() {
 	const doomed = "doomed"
 	n := o.nodes[0]
-	o.record.explain(of("SluiceGateCloseStuck", "instance", address(n), "tenant", tenant, "timeline", doomed))
+	o.record.explain(of("SluiceGateCloseStuck", "instance", address(n), "tenant", tenant, "timeline", doomed),
+		of("SluiceRestoreUnknown", "instance", address(n))) // which the reader is told
 	s := o.startSource(doomed)
 	_, err := n.Must(o.ctx, "timeline", "create", tenant+"/"+doomed, "--source", s.Conninfo())
 	o.do(err)

@@ -52,7 +52,7 @@ try {
     const answers = await answersOf(dashboard, range, args);
     const page = await browser.newPage({ viewport: { width: Number(args.width), height: 900 }, deviceScaleFactor: 1 });
     page.on('pageerror', (e) => { console.error(`${file}: ${e.stack}`); process.exitCode = 1; });
-    await page.goto(`file://${path.join(args.out, 'index.html')}`);
+    await page.goto(`file://${path.join(args.out, 'index.html')}`, { timeout: 120_000 });
     await page.evaluate(([d, a, r, t]) => window.draw(d, a, r, t), [dashboard, answers, range, args.theme]);
     await page.waitForTimeout(1500); // for the canvases and lists that measure themselves
     const picture = path.join(args.out, file.replace('.json', '.png'));
