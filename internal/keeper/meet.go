@@ -100,20 +100,17 @@ func (m *Member) meetEmpty(ctx context.Context) error {
 	return m.meetAs(ctx, store, id)
 }
 
-// meetAs takes over the identity, and all that was decided with it.
+// meetAs takes over the identity, and all that was decided with it. A try that cannot find out what was decided is one of the
+// receiver's, which is started again: the operation is told once, when it is known what is taken over.
 func (m *Member) meetAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
-	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opRestore)
-	err := m.restoreAs(ctx, store, id)
-	end(err)
-	return err
-}
-
-func (m *Member) restoreAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
 	met, err := surveyed(ctx, store, m.ID(), id, m.Control().Start.LSN)
 	if err != nil {
 		return err
 	}
-	return m.meeting(ctx, met)
+	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opRestore)
+	err = m.meeting(ctx, met)
+	end(err)
+	return err
 }
 
 // meeting takes over what was decided where the nodes of the timeline meet.
