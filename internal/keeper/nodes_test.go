@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/broker"
+	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/pg/pgtest"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -18,13 +19,14 @@ type nodes struct {
 	t       *testing.T
 	store   string
 	keepers map[string]*Keeper
+	ids     []string // what each is told of the others
 	wal     *pgtest.Writer
 }
 
 // newNodes starts nodes that keep one timeline, of which each has met the identity.
 func newNodes(t *testing.T, ids ...string) *nodes {
 	t.Helper()
-	n := &nodes{t: t, store: "file://" + t.TempDir(), keepers: map[string]*Keeper{}, wal: source(start + 8*mib)}
+	n := &nodes{t: t, store: "file://" + t.TempDir(), keepers: map[string]*Keeper{}, ids: ids, wal: source(start + 8*mib)}
 	for _, id := range ids {
 		n.start(id, newHome(t))
 	}
@@ -39,6 +41,7 @@ func (n *nodes) start(id string, h *home) {
 		cfg.Routes = append(cfg.Routes, "nats://"+k.broker.ClusterAddr())
 	}
 	k := h.start(n.t, func(c *Config) {
+		c.Peers = slices.DeleteFunc(slices.Clone(n.ids), func(other string) bool { return other == id })
 		c.NodeID, c.Broker, c.Store = id, cfg, StoreConfig{URL: n.store, PartialInterval: time.Hour}
 	})
 	n.keepers[id] = k
@@ -278,5 +281,24 @@ func TestNodeListensBeforeItsBrokerRuns(t *testing.T) {
 	k := newKeeper(t.Context(), Config{NodeID: "a", Broker: broker.Config{URL: broker.Embedded, ClusterListen: "127.0.0.1:0"}})
 	if since := k.link.hearingSince(); time.Since(since) > silentAfter/2 {
 		t.Errorf("it hears the others since %s", since)
+	}
+}
+
+// Nodes that are started for the first time, and know nobody, do not take the turn all at once: each listens before it does.
+func TestFirstStartTakesNoTurnUnheard(t *testing.T) {
+	n := newNodes(t, "a")
+	n.receive("a", start+1000)
+	n.until("a has planned with WAL", func() bool { return n.member("a").manager.Turn().Why != "" })
+	if turn := n.member("a").manager.Turn(); turn.Mine || turn.Why != manager.WhyListening {
+		t.Errorf("%+v: it cannot know yet that it is alone", turn)
+	}
+	n.ids = nil
+	n.start("b", newHome(t))
+	n.receive("b", start+1000)
+	n.until("both agree as soon as they hear each other", func() bool { return n.offloader() != "" })
+	for id := range n.keepers {
+		if why := n.member(id).manager.Turn().Why; why == manager.WhyTwoAtOnce {
+			t.Errorf("node %s found two that backed up", id)
+		}
 	}
 }

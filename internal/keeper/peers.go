@@ -105,15 +105,28 @@ func (m *Member) key() (broker.Key, bool) {
 	if last := m.lastKey.Load(); last != nil && last.control == c {
 		return last.key, last.key.Incarnation != ""
 	}
-	key := m.keeper.keyOf(m.ID(), c)
-	m.lastKey.Store(&keyOf{control: c, key: key})
-	return key, key.Incarnation != ""
+	next := &keyOf{control: c, key: m.keeper.keyOf(m.ID(), c), since: time.Now()}
+	if last := m.lastKey.Load(); last != nil && last.key == next.key {
+		next.since = last.since
+	}
+	m.lastKey.Store(next)
+	return next.key, next.key.Incarnation != ""
 }
 
-// keyOf is a key, and the control file that it was made of.
+// keyOf is a key, since when it is known, and the control file that it was made of.
 type keyOf struct {
 	control *timeline.Control
 	key     broker.Key
+	since   time.Time
+}
+
+// hearingSince is since when other nodes could have said something of this timeline.
+func (m *Member) hearingSince() time.Time {
+	since := m.keeper.link.hearingSince()
+	if last := m.lastKey.Load(); last != nil && last.since.After(since) {
+		return last.since
+	}
+	return since
 }
 
 func (k *Keeper) keyOf(id timeline.ID, c *timeline.Control) broker.Key {
@@ -172,8 +185,11 @@ func (m *Member) heard() manager.Heard {
 	if !ok || l == nil {
 		return h
 	}
-	h.CanUpload, h.Since = m.canUpload(), k.link.hearingSince()
+	h.CanUpload, h.Since = m.canUpload(), m.hearingSince()
 	h.Nodes = 1 + len(k.others(m.Timeline))
+	if len(k.cfg.Peers) == 0 && time.Since(h.Since) < silentAfter {
+		h.Nodes++ // nobody has said who there is: another may not have been heard yet
+	}
 	for _, p := range k.broker.Peers(nil, key) {
 		h.Peers = append(h.Peers, manager.Peer{
 			Candidate: manager.Candidate{

@@ -51,9 +51,11 @@ type Turn struct {
 }
 
 // whose decides whose turn it is: Elect's word, where there are several nodes.
+// While nothing is held there is no turn: it would be taken before anybody could
+// say that it is another's.
 func whose(v *view, now time.Time, cfg *Config) Turn {
 	h := &v.heard
-	if !cfg.Backup || cfg.Secondary {
+	if !cfg.Backup || cfg.Secondary || v.TLI == 0 {
 		return Turn{}
 	}
 	next := Turn{Node: h.Self, Why: WhyAlone}

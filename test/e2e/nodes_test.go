@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,11 +24,16 @@ var restarts = flag.Int("restarts", 1, "how often TestThreeNodes restarts each n
 // which is looked at once a second, and this machine is busy.
 const takesOver = 10 * time.Second
 
+// uploadsAtOnce is how many segments a node uploads at once, which is the default of object_store.concurrency.
+const uploadsAtOnce = 4
+
 // trio is three nodes, each with a disk of its own, that keep one timeline together. Commits wait for two of them.
 type trio struct {
 	*bench
 	nodes map[string]*rig.Node
 	store string
+	// handovers is how often the node that backed up was stopped or killed.
+	handovers int
 }
 
 var trioIDs = []string{"a", "b", "c"}
@@ -38,7 +45,6 @@ func newTrio(t *testing.T) *trio {
 	tr.explains("nodes start, stop and are killed one after the other", `^embedded broker: `, `^another node is silent`, `^broker is lost`,
 		`^a message between nodes`)
 	tr.primary = tr.newCluster(pgserver.Options{SegmentSizeMiB: segmentMiB})
-	tr.do(tr.primary.Exec(tr.ctx, "CREATE TABLE ledger (id int PRIMARY KEY, note text)"))
 	var routes []string
 	for range trioIDs {
 		port, err := pgserver.FreePort()
@@ -49,7 +55,8 @@ func newTrio(t *testing.T) *trio {
 		others := append(append([]string{}, routes[:i]...), routes[i+1:]...)
 		n := tr.newNode(rig.NodeOptions{
 			Binary: program, ID: id, Store: "file://" + tr.store,
-			Config: fmt.Sprintf("broker: {cluster_listen: %q, routes: [\"nats://%s\"]}", routes[i], strings.Join(others, `", "nats://`)),
+			Config: fmt.Sprintf("broker: {cluster_listen: %q, routes: [\"nats://%s\"]}\ntelemetry: {log_level: debug}",
+				routes[i], strings.Join(others, `", "nats://`)),
 		})
 		tr.nodes[id] = n
 		tr.do(n.Join(tr.ctx, tr.primary.Conninfo()))
@@ -97,35 +104,47 @@ func (tr *trio) offloader() (id string) {
 	return id
 }
 
-// commits commits rows until it is told to stop, and returns how many.
+// pgbenchSeconds is how long one run of pgbench takes: a run that is told to stop reports nothing, so that short ones follow each other.
+const pgbenchSeconds = 2
+
+// commits lets pgbench commit until it is told to stop, and returns how many rows were acknowledged. One that fails ends the test.
 func (tr *trio) commits() (stop func() int) {
+	tr.t.Helper()
+	script := filepath.Join(tr.dir, "insert.sql")
+	tr.do(os.WriteFile(script, []byte("INSERT INTO load SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200);\n"), 0o644))
+	tr.do(tr.primary.Exec(tr.ctx, "CREATE TABLE load (note text)"))
 	ctx, cancel := context.WithCancel(tr.ctx)
 	var load sync.WaitGroup
-	counts, errs := make([]int, 2), make([]error, 2)
-	for i := range counts {
-		load.Go(func() { counts[i], errs[i] = tr.commitFrom(ctx, (i+1)*1_000_000_000) })
-	}
+	var rows int
+	var err error
+	load.Go(func() {
+		for n := 0; ctx.Err() == nil && err == nil; rows += n {
+			n, err = tr.pgbench(script)
+		}
+	})
 	return func() int {
 		tr.t.Helper()
 		cancel()
 		load.Wait()
-		for _, err := range errs {
-			tr.do(err)
-		}
-		return counts[0] + counts[1]
+		tr.do(err)
+		return rows
 	}
 }
 
-func (tr *trio) commitFrom(stop context.Context, first int) (n int, err error) {
-	c, err := tr.primary.Connect(tr.ctx)
+// pgbench runs a script from two clients, and returns how often. It ends with an error as soon as one is told that a commit failed.
+func (tr *trio) pgbench(script string) (n int, err error) {
+	cmd, err := rig.Command(tr.ctx, tr.dir, filepath.Join(tr.primary.Installation().BinDir, "pgbench"), "-n", "-f", script, "-c", "2",
+		"-T", strconv.Itoa(pgbenchSeconds), "-h", "127.0.0.1", "-p", strconv.Itoa(tr.primary.Port()), "-U", "postgres", "postgres")
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = c.Close(tr.ctx) }()
-	for ; stop.Err() == nil; n++ {
-		if err := c.Exec(tr.ctx, fmt.Sprintf("INSERT INTO ledger VALUES (%d, repeat(md5('%d'), 100))", first+n, n)); err != nil {
-			return n, fmt.Errorf("commit %d: %w", n, err)
-		}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("pgbench: %w\n%s", err, out)
+	}
+	_, rest, _ := strings.Cut(string(out), "actually processed: ")
+	if _, err := fmt.Sscan(rest, &n); err != nil || !strings.Contains(string(out), "failed transactions: 0 ") {
+		return 0, fmt.Errorf("pgbench says: %s", out)
 	}
 	return n, nil
 }
@@ -141,6 +160,9 @@ func (tr *trio) restart(id string) {
 		return s.Source.Connected && len(s.Peers) == 2 && !s.Peers[0].Silent && !s.Peers[1].Silent
 	})
 	after := tr.offloader()
+	if before == id {
+		tr.handovers++
+	}
 	if before != id && during != before || after != during {
 		tr.t.Errorf("%s was restarted, and %s backed up before, %s meanwhile, %s after it", id, before, during, after)
 	}
@@ -153,6 +175,7 @@ func (tr *trio) kill() time.Duration {
 	tr.do(tr.nodes[id].Kill())
 	began := time.Now()
 	heir := tr.offloader()
+	tr.handovers++
 	took := time.Since(began)
 	tr.t.Logf("%s was killed, %s took over after %v", id, heir, took)
 	tr.do(tr.nodes[id].Start(tr.ctx))
@@ -186,9 +209,78 @@ func (tr *trio) stored() {
 	}
 }
 
+// logged calls line with each line that the nodes have logged.
+func (tr *trio) logged(line func(node, text string)) {
+	tr.t.Helper()
+	for id, n := range tr.nodes {
+		text, err := os.ReadFile(n.LogFile())
+		tr.do(err)
+		for l := range strings.Lines(string(text)) {
+			line(id, l)
+		}
+	}
+}
+
+// uploads holds what was uploaded against what was needed: an object for each whole segment, made once; looked at again only where a
+// node that took over could not know how far the one before it had come.
+func (tr *trio) uploads() {
+	tr.t.Helper()
+	created, present := map[uint64]int{}, 0
+	tr.logged(func(node, text string) {
+		var l struct {
+			Msg, Outcome string
+			Segment      uint64
+			Partial      bool
+		}
+		if !strings.Contains(text, `"upload ended"`) {
+			return
+		}
+		tr.do(json.Unmarshal([]byte(text), &l))
+		switch {
+		case l.Partial || l.Outcome == "cancelled":
+		case l.Outcome == "created":
+			if created[l.Segment]++; created[l.Segment] > 1 {
+				tr.t.Errorf("segment %d was made twice, the last time by %s", l.Segment, node)
+			}
+		case l.Outcome == "present":
+			present++
+		default:
+			tr.t.Errorf("an upload of %s ended otherwise: %s", node, text)
+		}
+	})
+	tr.t.Logf("%d segments were uploaded, %d were found to be there, in %d handovers", len(created), present, tr.handovers)
+	if most := uploadsAtOnce * tr.handovers; present > most {
+		tr.t.Errorf("%d segments were about to be uploaded that were there, at most %d could be under way when the turn changed", present, most)
+	}
+}
+
+// turns holds how often a node took the turn against how often the restarts demanded it. What the others think in between, before
+// they have heard who did, is no change.
+func (tr *trio) turns() {
+	tr.t.Helper()
+	var taken []string
+	tr.logged(func(node, text string) {
+		var l struct {
+			From, Why string
+			Mine      bool
+		}
+		if !strings.Contains(text, `"the turn to back up the timeline has changed"`) {
+			return
+		}
+		tr.do(json.Unmarshal([]byte(text), &l))
+		if l.Mine {
+			taken = append(taken, fmt.Sprintf("%s from %q (%s)", node, l.From, l.Why))
+		}
+	})
+	tr.t.Logf("the turn was taken by %s", strings.Join(taken, ", "))
+	if wanted := 1 + tr.handovers; len(taken) > wanted {
+		tr.t.Errorf("the turn was taken %d times, and the start and the restarts demanded %d", len(taken), wanted)
+	}
+}
+
 // Three nodes that are restarted one after the other, and killed, under load: no commit fails, no segment is missing in
-// object storage, and the turn to back up changes only with the node that had it. Were bytes uploaded twice that are not
-// the same, a node would log a conflict, and the scan of its log would find it.
+// object storage, each is uploaded once, and the turn to back up changes only with the node that had it. Were bytes
+// uploaded twice that are not the same, a node would log a conflict, and the scan of its log would find it.
 func TestThreeNodes(t *testing.T) {
 	tr := newTrio(t)
 	stop := tr.commits()
@@ -200,6 +292,10 @@ func TestThreeNodes(t *testing.T) {
 			t.Errorf("it took %v until another node backed up", took)
 		}
 	}
-	t.Logf("%d commits", stop())
+	rows := stop()
+	t.Logf("%d commits", rows)
+	tr.awaitValue(tr.primary, "SELECT count(*) FROM load", strconv.Itoa(rows))
 	tr.stored()
+	tr.uploads()
+	tr.turns()
 }

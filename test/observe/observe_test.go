@@ -105,6 +105,10 @@ func TestEachFaultFiresItsAlertAndNothingElse(t *testing.T) {
 	for range others {
 		errs = append(errs, <-results)
 	}
+	if *only == "" {
+		o.deleteWhileRead()
+		o.panels(happensInFault)
+	}
 	o.do(o.watch.prometheus.healthy(o.ctx))
 	o.excuse()
 	for _, a := range o.record.unexplained() {
@@ -177,5 +181,6 @@ func TestNothingFiresWithoutFaults(t *testing.T) {
 	for _, a := range o.record.unexplained() {
 		t.Errorf("it fired, and nothing was wrong: %s %v", a, a.Labels)
 	}
+	o.panels(happensInCalm)
 	o.say("%d transactions were committed", o.load.commits.Load())
 }

@@ -92,12 +92,11 @@ func (w *world) switchOff(node *rig.Node, timeline, fault string) error {
 	return os.Remove(filepath.Join(w.faults(node.ID()), tenant, timeline, fault))
 }
 
-// addSource starts a PostgreSQL with segments of 1 MiB, of which every node keeps the timeline. Its commits wait for all
-// nodes but one, or for the only one.
-func (w *world) addSource(timeline string) {
+// startSource starts a PostgreSQL with segments of 1 MiB.
+func (w *world) startSource(name string) *pgserver.Server {
 	w.t.Helper()
 	s, err := pgserver.Start(w.ctx, pgserver.Options{
-		Dir: filepath.Join(w.dir, "pg-"+timeline), SegmentSizeMiB: 1,
+		Dir: filepath.Join(w.dir, "pg-"+name), SegmentSizeMiB: 1,
 		Config: map[string]string{"autovacuum": "off", "max_wal_senders": "12", "wal_keep_size": "128MB", "shared_buffers": "16MB"},
 	})
 	w.do(err)
@@ -106,6 +105,14 @@ func (w *world) addSource(timeline string) {
 			w.t.Error(err)
 		}
 	})
+	return s
+}
+
+// addSource starts a PostgreSQL of which every node keeps the timeline. Its commits wait for all nodes but one, or for the only
+// one.
+func (w *world) addSource(timeline string) {
+	w.t.Helper()
+	s := w.startSource(timeline)
 	w.sources[timeline] = s
 	w.do(s.Exec(w.ctx, "CREATE TABLE ledger (id bigserial PRIMARY KEY, note text)"))
 	var ids []string

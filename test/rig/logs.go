@@ -68,12 +68,14 @@ func expected(line string, allowed []Allowed) bool {
 	return slices.ContainsFunc(allowed, func(a Allowed) bool { return a.Message.MatchString(text) })
 }
 
-// Tail returns the last n lines of a file, for an error's text.
+// Tail returns the last n lines of a file, for an error's text. Those of a node
+// that are for debugging are left out: they are many.
 func Tail(file string, n int) string {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, `"level":"DEBUG"`) })
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
