@@ -155,6 +155,9 @@ func (p *process) start(ctx context.Context) error {
 	if keys := config.WithoutEffect(p.cfg); len(keys) > 0 {
 		p.log.LogAttrs(ctx, slog.LevelInfo, "keys of the configuration without effect in this version", slog.Any("keys", keys))
 	}
+	if names := telemetry.WithoutEffect(os.Environ()); len(names) > 0 {
+		p.log.LogAttrs(ctx, slog.LevelInfo, "variables of the environment without effect here", slog.Any("variables", names))
+	}
 	if err := p.listen(ctx); err != nil {
 		return err
 	}

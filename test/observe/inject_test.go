@@ -144,7 +144,7 @@ func (o *observed) stuckReader() fault {
 	return fault{
 		title:  "node " + n.ID() + " stops, and a reader of acme/reader whose disk read hangs is inside",
 		labels: of("SluiceGateCloseStuck", "instance", address(n), "tenant", tenant, "timeline", "reader", "holder", "wal_download"),
-		begin:  begin, end: end, fires: time.Minute, resolves: time.Minute,
+		begin:  begin, end: end, fires: time.Minute, resolves: 2 * time.Minute,
 		during: func() {
 			o.say("   its trace, while it waits: %s", o.jaeger.showsWaiting(o.world, "wal_download"))
 		},

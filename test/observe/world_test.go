@@ -49,7 +49,12 @@ func (w *world) do(err error) {
 // await waits until something is so.
 func (w *world) await(what string, so func(context.Context) bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	w.awaitFor(patience, what, so)
+}
+
+func (w *world) awaitFor(atMost time.Duration, what string, so func(context.Context) bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, atMost)
 	defer cancel()
 	if err := rig.Poll(ctx, 50*time.Millisecond, func() (bool, error) { return so(ctx), nil }); err != nil {
 		w.t.Fatalf("not so: %s: %v", what, err)

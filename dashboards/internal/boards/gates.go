@@ -7,7 +7,7 @@ func gates() *Board {
 		Rows: []Row{
 			{"What is being waited for now?", []*Panel{
 				table("Which gates are closing?", "s", "Gates that wait for those inside, the oldest first.",
-					now(`sort_desc(sluice_gate_closing_seconds{t})`, ""), "instance", "tenant", "timeline", "gate").values("closes for").from(10, red).alert("SluiceGateCloseStuck").timelines().traces("gate.close.wait").empty("no gate closes", StuckStop),
+					now(`sort_desc(sluice_gate_closing_seconds{t})`, ""), "instance", "tenant", "timeline", "gate").values("closes for").from(5, red).alert("SluiceGateCloseStuck").timelines().traces("gate.close.wait").empty("no gate closes", StuckStop),
 				table("Who is inside the gates that are closing?", "none", "Holders by kind. The spans gate.close.wait name each of them, and link to its trace.",
 					now(`sluice_gate_close_holders{t}`, ""), "instance", "tenant", "timeline", "gate", "holder").values("holders").alert("SluiceGateCloseStuck").timelines().traces("gate.close.wait").empty("no gate closes", StuckStop),
 				timelineOf("In which stage is each node?", "Starting, running, or a stage of its shutdown: readiness, broker, drain, tenants, broker_connection, http, telemetry.",

@@ -46,7 +46,7 @@ func oneTimeline() *Board {
 				lines("Who is inside its gate?", "none", "Passes that are held now. A shutdown waits until all are given back.",
 					q(`sluice_timeline_gate_holders{t}`, "{{instance}}")).traces("gate.hold").wide(12),
 				lines("What does a close wait for?", "s", "How long its gate has been closing.", q(`sluice_gate_closing_seconds{t}`, "{{instance}}")).
-					from(10, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close", StuckStop).wide(12),
+					from(5, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close", StuckStop).wide(12),
 				table("Who keeps its gate from closing?", "none", "Holders by kind, on each node.", now(`sluice_gate_close_holders{t}`, ""), "instance", "holder").values("holders").
 					alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close", StuckStop),
 			}},
