@@ -54,6 +54,9 @@ func (f *WALFile) Read(p []byte) (int, error) {
 func (k *Keeper) OpenWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WALFile, error) {
 	ctx, answered, end := k.cfg.Events.fetch(ctx, id, r.File)
 	f, err := k.openWAL(ctx, id, r)
+	if ctx.Err() != nil {
+		answered = func(string, error) {} // whoever asked has left: nobody was told that something is not known
+	}
 	if err != nil {
 		answered(restore.Unknown.String(), err)
 		end(0)

@@ -218,10 +218,13 @@ func TestAnswersAreCounted(t *testing.T) {
 		must(t, f.Close())
 	}
 	_, _ = k.OpenWAL(t.Context(), timeline.ID{Tenant: "acme", Name: "other"}, WALRequest{File: segment1})
+	left, leave := context.WithCancel(t.Context())
+	leave() // such a client gets no answer, and alerts nobody
+	_, _ = k.OpenWAL(left, timeline.ID{Tenant: "acme", Name: "other"}, WALRequest{File: segment1})
 	if got := strings.Join(said, " "); got != "file unknown absent unknown" {
 		t.Errorf("said %s", got)
 	}
-	if !slices.Equal(ends, []int64{1000, 0, 0, 0}) {
+	if !slices.Equal(ends, []int64{1000, 0, 0, 0, 0}) {
 		t.Errorf("read were %v bytes", ends)
 	}
 }
