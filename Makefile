@@ -26,6 +26,9 @@ CYCLES ?= 60
 ROUNDS ?= 200
 SEGSIZE ?= 16
 CALM ?= 20m
+PROMETHEUS ?= http://127.0.0.1:9090
+LAST ?= 15m
+OUT ?= /tmp/panels
 FUZZTIME ?= 10s
 ONLY ?=
 PKG ?= ./...
@@ -71,7 +74,12 @@ observe: ## five faults, each found by its alert; prints where to look (OBSERVE_
 	@scripts/deps.sh go gcc postgresql prometheus alertmanager
 	@scripts/versitygw.sh >/dev/null
 	@scripts/jaeger.sh >/dev/null
-	go test ./test/observe -count=1 -v -timeout 0 -run 'TestStuckShutdownIsSeenWhileItHangs$$|TestEachFaultFiresItsAlertAndNothingElse$$' -observe
+	go test ./test/observe -count=1 -v -timeout 0 -run 'TestStuckShutdown|TestEachFaultFiresItsAlertAndNothingElse$$' -observe
+
+.PHONY: panels
+panels: ## draws each dashboard, from a Prometheus that runs (PROMETHEUS=http://127.0.0.1:9090 LAST=15m OUT=/tmp/panels)
+	@scripts/deps.sh chromium npm
+	scripts/panels.sh --prometheus $(PROMETHEUS) --last $(LAST) --out $(OUT)
 
 .PHONY: calm
 calm: ## load and a rolling restart, in which no alert fires (CALM=20m)

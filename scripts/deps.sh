@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sees to it that what the arguments name is there: go, gcc, postgresql, strace,
-# pgbackrest, zstd, prometheus, alertmanager, systemd-analyze. What is missing is
+# pgbackrest, zstd, prometheus, alertmanager, systemd-analyze, chromium, npm. What is missing is
 # installed by apt as root or by sudo; else it says what to install, and fails,
 # unless the name ends in "?": tests that lack that are skipped.
 set -euo pipefail
@@ -27,6 +27,8 @@ have_prometheus() { command -v prometheus >/dev/null && command -v promtool >/de
 have_alertmanager() { # Debian calls it by its package's name
   { command -v prometheus-alertmanager || command -v alertmanager; } >/dev/null && command -v amtool >/dev/null
 }
+have_chromium() { [ -x /usr/bin/chromium ]; }
+have_npm() { command -v npm >/dev/null; }
 have_systemd-analyze() { command -v systemd-analyze >/dev/null; }
 
 as_root() {
@@ -78,7 +80,7 @@ for arg in "$@"; do
   gcc) packages+=(gcc libc6-dev) ;;
   alertmanager) packages+=(prometheus-alertmanager) ;;
   systemd-analyze) packages+=(systemd) ;;
-  postgresql | strace | pgbackrest | zstd | prometheus) packages+=("$what") ;;
+  postgresql | strace | pgbackrest | zstd | prometheus | chromium | npm) packages+=("$what") ;;
   esac
   missing+=("$what")
 done
@@ -93,7 +95,7 @@ for what in "${missing[@]}"; do
   prometheus) install_stopped prometheus ;;
   alertmanager) install_stopped prometheus-alertmanager ;;
   systemd-analyze) apt_install systemd ;;
-  strace | pgbackrest | zstd) apt_install "$what" ;;
+  strace | pgbackrest | zstd | chromium | npm) apt_install "$what" ;;
   esac
   "have_$what" || { say "$what is still missing"; exit 1; }
 done

@@ -9,9 +9,6 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// queueSize is how many spans wait for their export at most.
-const queueSize = 2048
-
 // accounts count what became of each sampled span that ended:
 // ended = exported + failed + dropped + inFlight, and inFlight is 0 after the shutdown.
 type accounts struct {
@@ -26,20 +23,22 @@ type processor struct {
 	sdktrace.SpanProcessor
 	exporter *exporter
 	accounts *accounts
+	queue    int64 // how many spans wait at most
 
 	mu     sync.RWMutex // held over OnEnd, so that no span slips in while the accounts are closed
 	closed bool         // guarded by mu
 }
 
 // newProcessor exports in batches through next.
-func newProcessor(next sdktrace.SpanExporter, opts ...sdktrace.BatchSpanProcessorOption) *processor {
+func newProcessor(next sdktrace.SpanExporter, b batching) *processor {
 	a := &accounts{}
 	e := &exporter{next: next, accounts: a}
-	opts = append(opts, sdktrace.WithMaxQueueSize(queueSize))
-	return &processor{SpanProcessor: sdktrace.NewBatchSpanProcessor(e, opts...), exporter: e, accounts: a}
+	batch := sdktrace.NewBatchSpanProcessor(e, sdktrace.WithBatchTimeout(b.delay), sdktrace.WithExportTimeout(b.timeout),
+		sdktrace.WithMaxQueueSize(b.queue), sdktrace.WithMaxExportBatchSize(b.batch))
+	return &processor{SpanProcessor: batch, exporter: e, accounts: a, queue: int64(b.queue)}
 }
 
-// OnEnd queues a span, or drops it. With at most queueSize in flight, the batch processor's own queue
+// OnEnd queues a span, or drops it. With at most as many in flight as the queue takes, the batch processor's own queue
 // cannot overflow.
 func (p *processor) OnEnd(s sdktrace.ReadOnlySpan) {
 	if !s.SpanContext().IsSampled() {
@@ -50,7 +49,7 @@ func (p *processor) OnEnd(s sdktrace.ReadOnlySpan) {
 	switch {
 	case p.closed:
 		p.accounts.dropped.Add(1)
-	case p.accounts.inFlight.Add(1) > queueSize:
+	case p.accounts.inFlight.Add(1) > p.queue:
 		p.accounts.inFlight.Add(-1)
 		p.accounts.dropped.Add(1)
 	default:

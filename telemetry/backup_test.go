@@ -20,6 +20,7 @@ import (
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // upload has a segment uploaded with one operation, and everything go wrong that can beside it.
@@ -128,8 +129,8 @@ func TestStoreIsSeenAtWork(t *testing.T) {
 // TestUploadsTraceLeadsToItsTask: an upload is a trace of its own, its operations point there, and it points to the start
 // of the task.
 func TestUploadsTraceLeadsToItsTask(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	iteration, span := tel.Tracer().Start(t.Context(), "manager.iteration")
 	upload(tel.TaskEvents(acme).Started(iteration, tasks.Start{Name: manager.Backup, Attempt: 1}), tel.BackupEvents(), nil)
 	span.End()
@@ -137,7 +138,7 @@ func TestUploadsTraceLeadsToItsTask(t *testing.T) {
 		t.Fatal(err)
 	}
 	spans := map[string]*tracepb.Span{}
-	for _, sp := range s.spans {
+	for _, sp := range s.Spans() {
 		spans[sp.Name] = sp
 	}
 	up, spawn := spans["backup.segment"], spans["task.spawn"]
@@ -173,8 +174,8 @@ func TestUploadsTraceLeadsToItsTask(t *testing.T) {
 
 // TestTroubledUploadsAreAlwaysTraced: at a ratio of 0, those that a person would look for.
 func TestTroubledUploadsAreAlwaysTraced(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 0, SampleRatioSet: true})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 0, SampleRatioSet: true})
 	b := tel.BackupEvents()
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
@@ -187,24 +188,24 @@ func TestTroubledUploadsAreAlwaysTraced(t *testing.T) {
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.spans) != 2 {
-		t.Fatalf("%d spans", len(s.spans))
+	if len(s.Spans()) != 2 {
+		t.Fatalf("%d spans", len(s.Spans()))
 	}
 	for i, failed := range []bool{false, true} {
-		sp := s.spans[i]
+		sp := s.Spans()[i]
 		if (sp.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR) != failed || len(sp.ParentSpanId) != 0 {
 			t.Errorf("span %d: %v", i, sp)
 		}
 	}
-	if took := time.Duration(s.spans[0].EndTimeUnixNano - s.spans[0].StartTimeUnixNano); took < time.Minute {
+	if took := time.Duration(s.Spans()[0].EndTimeUnixNano - s.Spans()[0].StartTimeUnixNano); took < time.Minute {
 		t.Errorf("a minute was traced as %v", took)
 	}
 }
 
 // TestUploadCutByAStopIsNoFailure: it is repeatable.
 func TestUploadCutByAStopIsNoFailure(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	b := tel.BackupEvents()
 	ctx, stop := context.WithCancel(t.Context())
 	upload := b.UploadStarted(ctx, backup.UploadStart{})
@@ -213,8 +214,8 @@ func TestUploadCutByAStopIsNoFailure(t *testing.T) {
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.spans) != 1 || s.spans[0].Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR {
-		t.Errorf("%v", s.spans)
+	if len(s.Spans()) != 1 || s.Spans()[0].Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR {
+		t.Errorf("%v", s.Spans())
 	}
 }
 

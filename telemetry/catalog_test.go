@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"maps"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sluicewal/sluice/internal/gate"
@@ -22,6 +24,7 @@ import (
 	"github.com/sluicewal/sluice/internal/tasks"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // everything has each event happen once, as a node would have it.
@@ -104,26 +107,19 @@ func everything(t *testing.T, tel *Telemetry) {
 	end(nil)
 }
 
-// families gathers both endpoints.
+// families are what both endpoints answer with, as Prometheus reads it where native histograms are switched on.
 func families(t *testing.T, tel *Telemetry) map[string]*dto.MetricFamily {
 	t.Helper()
 	all := map[string]*dto.MetricFamily{}
-	for _, g := range []interface {
-		Gather() ([]*dto.MetricFamily, error)
-	}{tel.registry, tel.all} {
-		fs, err := g.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range fs {
-			if strings.HasPrefix(f.GetName(), "go_") || strings.HasPrefix(f.GetName(), "process_") {
+	for _, h := range []http.Handler{tel.Metrics(), tel.TimelineMetrics()} {
+		for name, f := range decode(t, answerIn(t, h, expfmt.FmtProtoDelim)) {
+			if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
 				continue
 			}
-			if old, ok := all[f.GetName()]; ok {
-				old.Metric = append(old.Metric, f.Metric...)
-				continue
+			if old, ok := all[name]; ok {
+				f.Metric = append(f.Metric, old.Metric...)
 			}
-			all[f.GetName()] = f
+			all[name] = f
 		}
 	}
 	return all
@@ -171,7 +167,7 @@ func checkFamily(t *testing.T, m Metric, f *dto.MetricFamily) {
 				t.Errorf("%s has the label %s=%q, which is not in the closed list", m.Name, l.GetName(), l.GetValue())
 			}
 		}
-		if !slices.Equal(labels, want) {
+		if slices.Sort(labels); !slices.Equal(labels, want) {
 			t.Errorf("%s has the labels %v, declared are %v", m.Name, labels, want)
 		}
 		if h := series.Histogram; m.Kind == Histogram && (len(h.Bucket) == 0 || h.Schema == nil) {
@@ -198,14 +194,14 @@ func TestClosedListsAreOfDeclaredLabels(t *testing.T) {
 }
 
 func TestSpansAreDeclared(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 0, SampleRatioSet: true})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 0, SampleRatioSet: true})
 	everything(t, tel)
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	attributes, links := map[string]map[string]bool{}, map[string]bool{}
-	for _, span := range s.spans {
+	for _, span := range s.Spans() {
 		if attributes[span.Name] == nil {
 			attributes[span.Name] = map[string]bool{}
 		}
@@ -256,8 +252,8 @@ func TestDocumentIsFresh(t *testing.T) {
 }
 
 func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	k := tel.TaskEvents(acme)
 	parent, span := tel.Tracer().Start(t.Context(), "manager.iteration")
 	ctx := k.Started(parent, tasks.Start{Name: manager.Remove, Attempt: 1})
@@ -270,7 +266,7 @@ func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
 	}
 	traces := map[string]string{}
 	var spawn, linked string
-	for _, sp := range s.spans {
+	for _, sp := range s.Spans() {
 		traces[sp.Name] = string(sp.TraceId)
 		if sp.Name == "task.spawn" {
 			spawn = string(sp.SpanId)
@@ -291,8 +287,8 @@ func TestWorkOfATaskIsNoChildOfItsStart(t *testing.T) {
 }
 
 func TestAcknowledgementPointsToItsSync(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	at := pg.Position{TLI: 1, LSN: 0x2000000}
 	tel.WALEvents(acme).Synced(wal.SyncInfo{Flush: at, Bytes: 100, Duration: time.Millisecond})
 	tel.ReplicationEvents(acme).Acked(replication.Ack{Position: at, Bytes: 100, Duration: 2 * time.Millisecond})
@@ -305,10 +301,10 @@ func TestAcknowledgementPointsToItsSync(t *testing.T) {
 			exemplar = l.GetValue()
 		}
 	}
-	if len(s.spans) != 1 || s.spans[0].Name != "wal.fsync" {
-		t.Fatalf("spans: %v", s.spans)
+	if len(s.Spans()) != 1 || s.Spans()[0].Name != "wal.fsync" {
+		t.Fatalf("spans: %v", s.Spans())
 	}
-	if want := trace.TraceID(s.spans[0].TraceId).String(); exemplar != want {
+	if want := trace.TraceID(s.Spans()[0].TraceId).String(); exemplar != want {
 		t.Errorf("the exemplar points to %q, the sync is %q", exemplar, want)
 	}
 }

@@ -1,6 +1,9 @@
 package telemetry
 
 import (
+	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
@@ -17,8 +20,9 @@ var (
 	taskNames   = []tasks.Name{manager.Receive, manager.Settings, manager.Backup, manager.BackupPartial, manager.Follow, manager.Remove, "trim"}
 )
 
-// node emits what is said of the node as a whole.
-func (e *emission) node(n NodeStats, timelines []TimelineStats) {
+// emit emits what is said of the node as a whole.
+func (e *emission) emit() {
+	n, timelines := e.node, e.timelines
 	e.value("node_stage", 1, n.Stage)
 	for _, mode := range tenantModes {
 		e.value("tenants", float64(n.Tenants[mode]), mode)
@@ -38,8 +42,8 @@ func (e *emission) node(n NodeStats, timelines []TimelineStats) {
 		e.broker(n.Broker)
 	}
 	sum := newSums()
-	for i := range timelines {
-		sum.add(&timelines[i])
+	for _, t := range timelines {
+		sum.add(t)
 	}
 	e.sums(sum)
 	e.gates(n.Gates, timelines)
@@ -163,7 +167,7 @@ func IsWork(p manager.Phase) bool {
 }
 
 // gates emits the holders of all gates by kind, and more of those that are closing.
-func (e *emission) gates(tenants []GateStats, timelines []TimelineStats) {
+func (e *emission) gates(tenants []GateStats, timelines []*TimelineStats) {
 	holders, oldest := map[string]int{}, map[string]time.Time{}
 	add := func(g GateStats) {
 		holders[g.Kind] += g.Inside
@@ -175,8 +179,8 @@ func (e *emission) gates(tenants []GateStats, timelines []TimelineStats) {
 	for _, g := range tenants {
 		add(g)
 	}
-	for i := range timelines {
-		add(timelines[i].Gate)
+	for _, t := range timelines {
+		add(t.Gate)
 	}
 	for _, kind := range gateKinds {
 		e.value("gate_holders", float64(holders[kind]), kind)
@@ -201,57 +205,51 @@ type wakeupKey struct {
 	result timeline.WakeResult
 }
 
-// wakeupTotals adds the timelines' own counts up, so that the sum never falls: what a timeline that is
-// gone had counted at the last scrape stays in it.
+// wakeupTotals adds the timelines' own counts up, so that the sum never falls: what a timeline that is gone
+// has counted stays in it. One scrape at a time.
 type wakeupTotals struct {
 	gone map[wakeupKey]uint64
-	last map[*timeline.Wake]map[wakeupKey]uint64
+	last map[*timeline.Wake]bool // those that were there
 }
 
-func newWakeupTotals() wakeupTotals {
-	return wakeupTotals{gone: map[wakeupKey]uint64{}, last: map[*timeline.Wake]map[wakeupKey]uint64{}}
+func newWakeupTotals() *wakeupTotals {
+	return &wakeupTotals{gone: map[wakeupKey]uint64{}, last: map[*timeline.Wake]bool{}}
 }
 
-func (w *wakeupTotals) update(timelines []TimelineStats) map[wakeupKey]uint64 {
-	now := make(map[*timeline.Wake]map[wakeupKey]uint64, len(timelines))
-	for i := range timelines {
-		if wake := timelines[i].Wake; wake != nil {
-			now[wake] = countsOf(wake)
+func (w *wakeupTotals) update(timelines []*TimelineStats) map[wakeupKey]uint64 {
+	now := make(map[*timeline.Wake]bool, len(timelines))
+	for _, t := range timelines {
+		if t.Wake != nil {
+			now[t.Wake] = true
 		}
 	}
-	for wake, counts := range w.last {
-		if _, still := now[wake]; !still {
-			addCounts(w.gone, counts)
+	var gone []*timeline.Wake
+	for wake := range w.last {
+		if !now[wake] {
+			gone = append(gone, wake)
 		}
 	}
 	w.last = now
-	total := map[wakeupKey]uint64{}
-	addCounts(total, w.gone)
-	for _, counts := range now {
-		addCounts(total, counts)
-	}
+	addCounts(w.gone, slices.Values(gone))
+	total := maps.Clone(w.gone)
+	addCounts(total, maps.Keys(now))
 	return total
 }
 
-func addCounts(to, counts map[wakeupKey]uint64) {
-	for key, n := range counts {
-		to[key] += n
-	}
-}
-
-func countsOf(w *timeline.Wake) map[wakeupKey]uint64 {
-	counts := map[wakeupKey]uint64{}
-	for _, reason := range timeline.Reasons() {
-		for _, result := range timeline.WakeResults() {
-			if n := w.Count(reason, result); n > 0 {
-				counts[wakeupKey{reason, result}] = n
+func addCounts(to map[wakeupKey]uint64, wakes iter.Seq[*timeline.Wake]) {
+	reasons, results := timeline.Reasons(), timeline.WakeResults()
+	for wake := range wakes {
+		for _, reason := range reasons {
+			for _, result := range results {
+				if n := wake.Count(reason, result); n > 0 {
+					to[wakeupKey{reason, result}] += n
+				}
 			}
 		}
 	}
-	return counts
 }
 
-func (e *emission) wakeupTotals(timelines []TimelineStats) {
+func (e *emission) wakeupTotals(timelines []*TimelineStats) {
 	for key, n := range e.wakeups.update(timelines) {
 		e.value("manager_wakeups_total", float64(n), key.reason.String(), key.result.String())
 	}

@@ -4,18 +4,72 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 // noLimit has the detail series of every timeline collected.
 const noLimit = -1
 
-// pulled are the metrics that a collector emits; the others are counted as events come.
+// A look is what the node was like at one moment: what one scrape answers with.
+type look struct {
+	at        time.Time
+	took      time.Duration
+	node      NodeStats
+	timelines []*TimelineStats // by name
+	detailed  []*TimelineStats // of them, those that have detail series
+	omitted   int              // those that have none only because there are too many
+}
+
+// lookAt asks a node for its numbers. A panic is an error: it fails the scrape, and not the node.
+func lookAt(src Source, limit int) (l *look, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("collect metrics: panic: %v", p)
+		}
+	}()
+	l = &look{at: time.Now(), node: src.Node()}
+	timelines := src.Timelines()
+	for i := range timelines {
+		l.timelines = append(l.timelines, &timelines[i])
+	}
+	slices.SortFunc(l.timelines, byID)
+	l.choose(limit)
+	l.took = time.Since(l.at)
+	return l, nil
+}
+
+// choose decides which timelines have detail series: without a limit all, else those that are active or
+// in trouble, the troubled ones first, then by name.
+func (l *look) choose(limit int) {
+	for _, s := range l.timelines {
+		if limit == noLimit || s.Manager.Active || s.troubled() {
+			l.detailed = append(l.detailed, s)
+		}
+	}
+	if limit == noLimit || len(l.detailed) <= limit {
+		return
+	}
+	slices.SortFunc(l.detailed, func(a, b *TimelineStats) int {
+		return cmp.Or(-cmp.Compare(number(a.troubled()), number(b.troubled())), byID(a, b))
+	})
+	l.detailed, l.omitted = l.detailed[:limit], len(l.detailed)-limit
+}
+
+func byID(a, b *TimelineStats) int {
+	return cmp.Or(cmp.Compare(a.ID.Tenant, b.ID.Tenant), cmp.Compare(a.ID.Name, b.ID.Name))
+}
+
+// since says how long ago something was; 0 when it is not there.
+func (l *look) since(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, l.at.Sub(t).Seconds())
+}
+
+// pulled are the metrics of the node that are collected at a scrape; the others are counted as events come.
 var pulled = []string{
 	"tenants", "timelines", "timelines_active", "node_stage", "shutdown_stage_seconds", "shutdown_stage_limit_seconds",
 	"manager_phase_age_seconds", "manager_wakeups_total", "tasks_running", "tasks_waiting",
@@ -26,161 +80,65 @@ var pulled = []string{
 	"backup_uploads_running", "backup_concurrency_limit", "backup_queue_segments",
 	"broker_connected", "broker_messages_total", "broker_errors_total", "broker_last_message_timestamp_seconds",
 	"telemetry_scrape_duration_seconds", "telemetry_timelines_omitted",
-
-	"timeline_state", "timeline_source_connected", "timeline_source_state", "timeline_source_lag_bytes",
-	"timeline_backup_lag_bytes", "timeline_backup_lag_seconds",
-	"timeline_flush_lsn_bytes", "timeline_synchronous", "timeline_quorum_required", "timeline_quorum_ready",
-	"timeline_diverged_bytes", "timeline_iterations_total", "timeline_task_restarts_total", "timeline_offloader",
-
-	"timeline_info", "timeline_active", "timeline_lsn_bytes", "timeline_tasks_running", "timeline_gate_holders",
-	"timeline_received_bytes_total", "timeline_local_bytes",
 }
 
-// A collector walks the timelines at each scrape. Series are made of what is there at that moment: those
-// of a timeline that is gone are gone, too.
-type collector struct {
-	source func() Source // nil: nothing to collect yet
-	failed func(error)
-	walked func([]TimelineStats) // told what is there
-	tiers  []Tier
-	limit  int // of timelines with detail series
-	descs  map[string]describedMetric
-
-	mu      sync.Mutex // one scrape at a time
-	labels  map[timeline.ID]*labelCache
-	wakeups wakeupTotals
-}
+// described are the metrics of the node with what the client library wants to know of each.
+type described map[string]describedMetric
 
 type describedMetric struct {
-	Metric
 	desc *prometheus.Desc
+	kind prometheus.ValueType
 }
 
-func newCollector(t *Telemetry, limit int, tiers ...Tier) *collector {
-	c := &collector{
-		source: t.watched, tiers: tiers, limit: limit,
-		failed: func(err error) { t.errors.report("scrape", err) }, walked: t.keepScoped,
-		descs: map[string]describedMetric{}, labels: map[timeline.ID]*labelCache{}, wakeups: newWakeupTotals(),
-	}
+func describe() described {
+	all := described{}
 	for _, name := range pulled {
-		if m := metric(name); slices.Contains(tiers, m.Tier) {
-			c.descs[name] = describedMetric{m, newDesc(name)}
+		kind := prometheus.GaugeValue
+		if metric(name).Kind == Counter {
+			kind = prometheus.CounterValue
 		}
+		all[name] = describedMetric{newDesc(name), kind}
 	}
-	return c
+	return all
+}
+
+// A nodeCollector collects what is said of the node as a whole, of one look at it.
+type nodeCollector struct {
+	*look
+	descs   described
+	wakeups *wakeupTotals
 }
 
 // Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+func (c *nodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		ch <- d.desc
 	}
 }
 
-// Collect implements prometheus.Collector. A panic fails the scrape, not the node.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer func() {
-		if p := recover(); p != nil {
-			err := fmt.Errorf("collect metrics: panic: %v", p)
-			c.failed(err)
-			ch <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)
-		}
-	}()
-	if src := c.source(); src != nil {
-		c.collect(ch, src)
-	}
+// Collect implements prometheus.Collector.
+func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
+	e := &emission{nodeCollector: c, ch: ch}
+	e.emit()
+	e.value("telemetry_timelines_omitted", float64(c.omitted))
+	e.value("telemetry_scrape_duration_seconds", c.took.Seconds())
 }
 
-func (c *collector) collect(ch chan<- prometheus.Metric, src Source) {
-	now := time.Now()
-	timelines := src.Timelines()
-	slices.SortFunc(timelines, byID) // the registry sorts what it gets: what is in order already costs it a tenth
-	e := &emission{collector: c, ch: ch, now: now}
-	detailed, omitted := c.choose(timelines)
-	for i := range timelines {
-		e.vital(&timelines[i])
-	}
-	for _, s := range detailed {
-		e.detail(s)
-	}
-	c.forget()
-	if slices.Contains(c.tiers, TierNode) {
-		c.walked(timelines)
-		e.node(src.Node(), timelines)
-		e.value("telemetry_timelines_omitted", float64(omitted))
-		e.value("telemetry_scrape_duration_seconds", time.Since(now).Seconds())
-	}
-}
-
-// choose returns the timelines that have detail series: without a limit all, else those that are active
-// or in trouble, the troubled ones first, then by name.
-func (c *collector) choose(timelines []TimelineStats) (chosen []*TimelineStats, omitted int) {
-	for i := range timelines {
-		if s := &timelines[i]; c.limit == noLimit || s.Manager.Active || s.troubled() {
-			chosen = append(chosen, s)
-		}
-	}
-	if c.limit == noLimit || len(chosen) <= c.limit {
-		return chosen, 0
-	}
-	slices.SortFunc(chosen, func(a, b *TimelineStats) int {
-		return cmp.Or(
-			-cmp.Compare(number(a.troubled()), number(b.troubled())),
-			byID(*a, *b),
-		)
-	})
-	return chosen[:c.limit], len(chosen) - c.limit
-}
-
-func byID(a, b TimelineStats) int {
-	return cmp.Or(cmp.Compare(a.ID.Tenant, b.ID.Tenant), cmp.Compare(a.ID.Name, b.ID.Name))
-}
-
-// forget drops the labels of timelines that are gone.
-func (c *collector) forget() {
-	for id, l := range c.labels {
-		if !l.used {
-			delete(c.labels, id)
-		}
-		l.used = false
-	}
-}
-
-func (c *collector) labelsOf(id timeline.ID) *labelCache {
-	l := c.labels[id]
-	if l == nil {
-		l = newLabelCache(string(id.Tenant), id.Name)
-		c.labels[id] = l
-	}
-	l.used = true
-	return l
-}
-
-// An emission is one scrape.
+// An emission is the node's part of one scrape.
 type emission struct {
-	*collector
-	ch  chan<- prometheus.Metric
-	now time.Time
+	*nodeCollector
+	ch chan<- prometheus.Metric
 }
 
 // value emits a metric of the node; labels are the values of its labels, in the catalogue's order.
 func (e *emission) value(name string, v float64, labels ...string) {
 	d := e.descs[name]
-	e.ch <- &sample{desc: d.desc, kind: d.Kind, labels: labelPairs(d.Labels, labels), value: v}
+	e.ch <- prometheus.MustNewConstMetric(d.desc, d.kind, v, labels...)
 }
 
 // age emits how long something has lasted; 0 when it is not there.
 func (e *emission) age(name string, since time.Time, labels ...string) {
 	e.value(name, e.since(since), labels...)
-}
-
-func (e *emission) since(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return max(0, e.now.Sub(t).Seconds())
 }
 
 func number(b bool) float64 {

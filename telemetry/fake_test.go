@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
@@ -13,10 +12,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace/noop"
-	collectpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/broker"
@@ -29,64 +25,6 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var acme = timeline.ID{Tenant: "acme", Name: "main"}
-
-// a sink is a trace collector that keeps what it gets.
-type sink struct {
-	url string
-
-	mu    sync.Mutex
-	paths []string
-	spans []*tracepb.Span
-	who   map[string]string // the resource's attributes
-}
-
-// newSink starts a collector; before, if any, runs before each answer.
-func newSink(t *testing.T, before func(*http.Request)) *sink {
-	t.Helper()
-	s := &sink{who: map[string]string{}}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if before != nil {
-			before(r)
-		}
-		if err := s.take(r); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-		}
-	}))
-	t.Cleanup(server.Close)
-	s.url = server.URL
-	return s
-}
-
-func (s *sink) take(r *http.Request) error {
-	body := io.Reader(r.Body)
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		gz, err := gzip.NewReader(body)
-		if err != nil {
-			return err
-		}
-		body = gz
-	}
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	var req collectpb.ExportTraceServiceRequest
-	if err := proto.Unmarshal(b, &req); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.paths = append(s.paths, r.URL.Path)
-	for _, rs := range req.ResourceSpans {
-		for _, a := range rs.Resource.Attributes {
-			s.who[a.Key] = a.Value.GetStringValue()
-		}
-		for _, ss := range rs.ScopeSpans {
-			s.spans = append(s.spans, ss.Spans...)
-		}
-	}
-	return nil
-}
 
 // start makes a Telemetry without any environment, and what it logs.
 func start(t *testing.T, cfg Config) (*Telemetry, *bytes.Buffer) {

@@ -6,43 +6,15 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/test/rig"
 )
-
-// awaitSpan waits until a collector has a span of that name.
-func (s *sink) awaitSpan(t *testing.T, name string) *tracepb.Span {
-	t.Helper()
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
-	for limit := time.After(20 * time.Second); ; {
-		if span := s.find(name); span != nil {
-			return span
-		}
-		select {
-		case <-ticker.C:
-		case <-limit:
-			t.Fatalf("no span %s was exported", name)
-		}
-	}
-}
-
-func (s *sink) find(name string) *tracepb.Span {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, span := range s.spans {
-		if span.Name == name {
-			return span
-		}
-	}
-	return nil
-}
 
 // TestStuckCloseIsSeenWhileItIsStuck: the collector has the holder's name, and the link to its trace, before the close has ended.
 func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	g := gate.New(gate.Config{Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: GateTrace}})
 	request, span := tel.Tracer().Start(t.Context(), "GET /wal")
 	pass, err := g.Enter(request, "wal_download")
@@ -52,13 +24,13 @@ func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	closed := make(chan error, 1)
 	go func() { closed <- g.Close(context.WithoutCancel(t.Context())) }()
 
-	wait := s.awaitSpan(t, "gate.close.wait")
+	wait := s.Await(t, "gate.close.wait")
 	select {
 	case err := <-closed:
 		t.Fatalf("the gate is closed (%v), with somebody inside", err)
 	default:
 	}
-	if s.find("gate.close") != nil {
+	if s.Find("gate.close") != nil {
 		t.Error("the span of the close has ended, and the close has not")
 	}
 	if len(wait.Links) != 1 || trace.TraceID(wait.Links[0].TraceId) != span.SpanContext().TraceID() {
@@ -73,7 +45,7 @@ func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	if !found {
 		t.Errorf("it does not name the holder: %v", wait.Attributes)
 	}
-	hold := s.awaitSpan(t, "gate.hold") // where the link leads to
+	hold := s.Await(t, "gate.hold") // where the link leads to
 	if trace.TraceID(hold.TraceId) != span.SpanContext().TraceID() || trace.SpanID(hold.ParentSpanId) != span.SpanContext().SpanID() {
 		t.Error("the holder's trace does not show that it is waited for")
 	}
@@ -86,13 +58,13 @@ func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 
 // TestStuckStageIsSeenWhileItIsStuck does so for a stage of the shutdown.
 func TestStuckStageIsSeenWhileItIsStuck(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	ctx, end := tel.NodeShutdown(t.Context(), "signal")
 	stage, endStage := tel.ShutdownStage(ctx, "tenants", time.Second)
 	tel.StageWaits(stage, "tenants", []string{"timeline acme/main: wal_download (12s)"})
-	wait := s.awaitSpan(t, "shutdown.stage.wait")
-	if s.find("shutdown.stage") != nil {
+	wait := s.Await(t, "shutdown.stage.wait")
+	if s.Find("shutdown.stage") != nil {
 		t.Error("the stage's own span was exported before it ended")
 	}
 	endStage(nil)
@@ -109,8 +81,8 @@ func traceOf(ctx context.Context) []byte {
 
 // TestOperationIsInTheTraceOfWhoAsked, with its steps below it, though it goes on without the request.
 func TestOperationIsInTheTraceOfWhoAsked(t *testing.T) {
-	s := newSink(t, nil)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	request, span := tel.Tracer().Start(t.Context(), "DELETE /x")
 	ctx, end := tel.OperationStarted(t.Context(), request, acme, "delete")
 	span.End()
@@ -125,8 +97,8 @@ func TestOperationIsInTheTraceOfWhoAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	steps := 0
-	operation := s.find("timeline.delete")
-	for _, sp := range s.spans {
+	operation := s.Find("timeline.delete")
+	for _, sp := range s.Spans() {
 		if sp.Name == "lifecycle.step" && string(sp.ParentSpanId) == string(operation.SpanId) {
 			steps++
 		}

@@ -2,39 +2,16 @@ package telemetry
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sluicewal/sluice/internal/timeline"
 )
-
-// Metrics serves /metrics.
-func (t *Telemetry) Metrics() http.Handler { return t.scrapeHandler(t.registry) }
-
-// TimelineMetrics serves /metrics/timelines: the series of every timeline, without a limit.
-func (t *Telemetry) TimelineMetrics() http.Handler { return t.scrapeHandler(t.all) }
-
-func (t *Telemetry) scrapeHandler(r *prometheus.Registry) http.Handler {
-	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, // and with it exemplars
-		ErrorLog:          scrapeErrors{t.errors},
-		ErrorHandling:     promhttp.HTTPErrorOnError,
-	})
-}
-
-// scrapeErrors reports what went wrong while a scrape was answered.
-type scrapeErrors struct{ *reporter }
-
-// Println implements promhttp.Logger.
-func (s scrapeErrors) Println(v ...any) { s.report("scrape", fmt.Errorf("%s", fmt.Sprint(v...))) }
 
 // HTTPAddressed marks a request's context, and its span, as work for a tenant and, unless it is empty, a timeline; it is
 // api.Events.Addressed.

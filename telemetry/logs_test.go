@@ -11,11 +11,12 @@ import (
 	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/tasks"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 func TestRecordsSayWhatTheirContextKnows(t *testing.T) {
-	s := newSink(t, nil)
-	tel, out := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	s := rig.StartCollector(t, nil)
+	tel, out := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	ctx, span := tel.Tracer().Start(WithTimeline(t.Context(), "acme", "main"), "x")
 	tel.Logger().With(slog.Int("a", 1)).InfoContext(ctx, "hello")
 	span.End()

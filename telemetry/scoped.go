@@ -58,10 +58,10 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 
 // keepScoped forgets timelines that are gone. One that is forgotten too early is made anew, and loses no
 // more than an exemplar.
-func (t *Telemetry) keepScoped(there []TimelineStats) {
+func (t *Telemetry) keepScoped(there []*TimelineStats) {
 	ids := make(map[timeline.ID]timeline.Incarnation, len(there))
-	for i := range there {
-		ids[there[i].ID] = there[i].Incarnation
+	for _, s := range there {
+		ids[s.ID] = s.Incarnation
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

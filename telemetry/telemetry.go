@@ -68,8 +68,8 @@ func (c Config) getenv(name string) string {
 // A Telemetry turns what a node tells into metrics, spans and log records. Make one with [Start].
 type Telemetry struct {
 	log      *slog.Logger
-	registry *prometheus.Registry // for /metrics
-	all      *prometheus.Registry // for /metrics/timelines
+	registry *prometheus.Registry // of what is counted as events come
+	scrapes  *scraper             // answers /metrics
 	counts   *instruments
 	errors   *reporter
 	source   atomic.Pointer[Source]
@@ -93,10 +93,11 @@ type Telemetry struct {
 // Start makes a Telemetry, and installs it as the process's for OpenTelemetry. End it with Shutdown.
 func Start(ctx context.Context, cfg Config) (*Telemetry, error) {
 	t := &Telemetry{
-		registry: prometheus.NewRegistry(), all: prometheus.NewRegistry(),
-		tracer: noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[operationKey]*operationSteps{},
+		registry: prometheus.NewRegistry(),
+		tracer:   noop.NewTracerProvider().Tracer(scopeName), timelines: map[timeline.ID]*scopedEvents{}, steps: map[operationKey]*operationSteps{},
 		gateEntries: newGateEntries(),
 	}
+	t.scrapes = t.newScraper(cfg.TimelineLimit)
 	t.counts = newInstruments(t.registry)
 	t.recent = &recent{}
 	out := cfg.LogOutput
@@ -134,14 +135,12 @@ func (t *Telemetry) startTraces(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// register adds what is pulled at scrape.
+// register adds what is not counted by instruments.
 func (t *Telemetry) register(cfg Config) {
 	t.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		newCollector(t, cfg.TimelineLimit, TierNode, TierVital, TierDetail),
 	)
-	t.all.MustRegister(newCollector(t, noLimit, TierVital, TierDetail))
 	spans := &accounts{}
 	if t.processor != nil {
 		spans = t.processor.accounts

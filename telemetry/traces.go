@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -14,13 +13,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-)
-
-const (
-	// batchDelay is how long a span waits for others. Shutdowns last seconds and must be seen meanwhile.
-	batchDelay = time.Second
-	// exportTimeout bounds one export of a batch.
-	exportTimeout = 10 * time.Second
 )
 
 // newProvider makes what spans are exported through, or nil when nobody asked for traces.
@@ -33,11 +25,15 @@ func newProvider(ctx context.Context, cfg Config) (*sdktrace.TracerProvider, *pr
 	if err != nil {
 		return nil, nil, err
 	}
+	b, err := batchingFor(cfg.getenv)
+	if err != nil {
+		return nil, nil, err
+	}
 	res, err := newResource(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := newProcessor(exp, sdktrace.WithBatchTimeout(batchDelay), sdktrace.WithExportTimeout(exportTimeout))
+	p := newProcessor(exp, b)
 	return sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p), sdktrace.WithSampler(sample), sdktrace.WithResource(res)), p, nil
 }
 
@@ -64,8 +60,11 @@ func newResource(ctx context.Context, cfg Config) (*resource.Resource, error) {
 // newExporter returns nil when traces are not asked for. The SDK reads headers, certificates and timeouts
 // from the environment itself; whether, where to and by which protocol is decided here.
 func newExporter(ctx context.Context, cfg Config) (sdktrace.SpanExporter, error) {
-	if strings.EqualFold(cfg.getenv("OTEL_SDK_DISABLED"), "true") || cfg.getenv("OTEL_TRACES_EXPORTER") == "none" {
+	switch e := cfg.getenv("OTEL_TRACES_EXPORTER"); {
+	case strings.EqualFold(cfg.getenv("OTEL_SDK_DISABLED"), "true"), e == "none":
 		return nil, nil
+	case e != "" && e != "otlp":
+		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER=%s is not known here: use otlp or none", e)
 	}
 	client, err := newClient(cfg)
 	if client == nil || err != nil {

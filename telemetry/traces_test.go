@@ -16,10 +16,12 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 func TestEndpointsAndProtocols(t *testing.T) {
-	s := newSink(t, nil)
+	s := rig.StartCollector(t, nil)
 	tests := []struct {
 		name     string
 		file     string
@@ -28,22 +30,22 @@ func TestEndpointsAndProtocols(t *testing.T) {
 		path     string
 	}{
 		{"nobody asked", "", nil, false, ""},
-		{"file", s.url, nil, true, "/v1/traces"},
-		{"file, slash", s.url + "/", nil, true, "/v1/traces"},
-		{"file, path", s.url + "/otlp", nil, true, "/otlp/v1/traces"},
-		{"file, whole", s.url + "/x/v1/traces", nil, true, "/x/v1/traces"},
-		{"environment", "", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": s.url}, true, "/v1/traces"},
-		{"file wins", s.url, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, true, "/v1/traces"},
-		{"disabled", s.url, map[string]string{"OTEL_SDK_DISABLED": "TRUE"}, false, ""},
-		{"no exporter", s.url, map[string]string{"OTEL_TRACES_EXPORTER": "none"}, false, ""},
-		{"sampler of the environment", s.url, map[string]string{"OTEL_TRACES_SAMPLER": "always_off"}, false, ""},
+		{"file", s.URL, nil, true, "/v1/traces"},
+		{"file, slash", s.URL + "/", nil, true, "/v1/traces"},
+		{"file, path", s.URL + "/otlp", nil, true, "/otlp/v1/traces"},
+		{"file, whole", s.URL + "/x/v1/traces", nil, true, "/x/v1/traces"},
+		{"environment", "", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": s.URL}, true, "/v1/traces"},
+		{"file wins", s.URL, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, true, "/v1/traces"},
+		{"disabled", s.URL, map[string]string{"OTEL_SDK_DISABLED": "TRUE"}, false, ""},
+		{"no exporter", s.URL, map[string]string{"OTEL_TRACES_EXPORTER": "none"}, false, ""},
+		{"sampler of the environment", s.URL, map[string]string{"OTEL_TRACES_SAMPLER": "always_off"}, false, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for name, value := range tt.env {
 				t.Setenv(name, value) // the exporter reads it, too
 			}
-			s.paths = nil
+			before := len(s.Paths())
 			tel, _ := start(t, Config{OTLPEndpoint: tt.file, SampleRatio: 1, Getenv: func(name string) string { return tt.env[name] }})
 			_, span := tel.Tracer().Start(t.Context(), "x")
 			span.End()
@@ -54,8 +56,8 @@ func TestEndpointsAndProtocols(t *testing.T) {
 			if !tt.exported {
 				want = nil
 			}
-			if !slices.Equal(s.paths, want) {
-				t.Errorf("posted to %v, want %v", s.paths, want)
+			if posted := s.Paths()[before:]; !slices.Equal(posted, want) {
+				t.Errorf("posted to %v, want %v", posted, want)
 			}
 		})
 	}
@@ -66,6 +68,9 @@ func TestWrongEnvironmentIsSaid(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_SAMPLER": "sometimes"},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_TRACES_EXPORTER": "zipkin"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_BSP_SCHEDULE_DELAY": "1s"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_BSP_MAX_QUEUE_SIZE": "0"},
 	} {
 		tel, err := Start(t.Context(), Config{Getenv: func(name string) string { return env[name] }})
 		if err == nil {
@@ -78,16 +83,16 @@ func TestWrongEnvironmentIsSaid(t *testing.T) {
 }
 
 func TestResourceSaysWho(t *testing.T) {
-	s := newSink(t, nil)
+	s := rig.StartCollector(t, nil)
 	t.Setenv("OTEL_SERVICE_NAME", "my-sluice")
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1, NodeID: "a", Version: "v1"})
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1, NodeID: "a", Version: "v1"})
 	_, span := tel.Tracer().Start(t.Context(), "x")
 	span.End()
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if s.who["service.name"] != "my-sluice" || s.who["service.instance.id"] != "a" || s.who["service.version"] != "v1" {
-		t.Errorf("resource: %v", s.who)
+	if s.Resource()["service.name"] != "my-sluice" || s.Resource()["service.instance.id"] != "a" || s.Resource()["service.version"] != "v1" {
+		t.Errorf("resource: %v", s.Resource())
 	}
 }
 
@@ -123,7 +128,7 @@ func (e *badExporter) Shutdown(context.Context) error { return nil }
 // TestEverySpanIsAccountedFor ends more spans than the queue takes, with collectors of all kinds, and
 // shuts down in the middle.
 func TestEverySpanIsAccountedFor(t *testing.T) {
-	const spans = 3 * queueSize
+	spans := 3 * uint64(defaultBatching.queue)
 	errFailed := errors.New("503")
 	tests := []struct {
 		name   string
@@ -141,12 +146,16 @@ func TestEverySpanIsAccountedFor(t *testing.T) {
 			}
 		}, func(_, _, dropped uint64) bool { return dropped > 0 }},
 		{"hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
-			func(exported, failed, dropped uint64) bool { return exported == 0 && failed > 0 && dropped > queueSize }},
+			func(exported, failed, dropped uint64) bool {
+				return exported == 0 && failed > 0 && dropped > uint64(defaultBatching.queue)
+			}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := newProcessor(&badExporter{export: tt.export}, sdktrace.WithExportTimeout(time.Hour))
+				patient := defaultBatching
+				patient.timeout = time.Hour
+				p := newProcessor(&badExporter{export: tt.export}, patient)
 				provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(p))
 				tracer := provider.Tracer("test")
 				for range spans {
@@ -196,14 +205,14 @@ func TestCollectorThatIsDownCostsSpansAndNoLogStorm(t *testing.T) {
 
 func TestShutdownIsBoundedThoughTheCollectorHangs(t *testing.T) {
 	release := make(chan struct{})
-	s := newSink(t, func(r *http.Request) {
+	s := rig.StartCollector(t, func(r *http.Request) {
 		select {
 		case <-release:
 		case <-r.Context().Done():
 		}
 	})
 	defer close(release)
-	tel, _ := start(t, Config{OTLPEndpoint: s.url, SampleRatio: 1})
+	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
 	_, span := tel.Tracer().Start(t.Context(), "x")
 	span.End()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -130,6 +130,8 @@ var problems = []struct {
 	{keeper.ErrWaitedFor, api.KindRefused},
 	{keeper.ErrDetached, api.KindConflict},
 	{keeper.ErrSecondary, api.KindConflict},
+	{backup.ErrAlive, api.KindConflict},
+	{backup.ErrNotKept, api.KindConflict},
 	{backup.ErrDenied, api.KindUnavailable},
 	{backup.ErrCut, api.KindUnavailable},
 	{backup.ErrNoBucket, api.KindUnavailable},
@@ -254,7 +256,12 @@ func (n *node) CreateTimeline(ctx context.Context, id timeline.ID, opts api.Crea
 	if err != nil {
 		return timeline.Status{}, err
 	}
-	if err := k.CreateTimeline(ctx, id, opts.Source, opts.New); err != nil {
+	if opts.Incarnation != "" {
+		err = k.AttachTimeline(ctx, id, opts.Incarnation, opts.Source)
+	} else {
+		err = k.CreateTimeline(ctx, id, opts.Source, opts.New)
+	}
+	if err != nil {
 		return timeline.Status{}, problem(err)
 	}
 	return n.Timeline(id)

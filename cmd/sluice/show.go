@@ -74,6 +74,7 @@ func timelineFields(r *rows, s timeline.Status, nodeID string) {
 		r.field("Operation", fmt.Sprintf("%s, at %s for %s", s.Operation.Name, s.Operation.Step, since(s.Operation.Since)))
 	}
 	r.field("Gate", gateText(s.Gate))
+	r.field("Manager", managerText(s.Manager))
 	for _, t := range s.Tasks {
 		r.field("Task "+t.Name, taskText(t))
 	}
@@ -113,6 +114,14 @@ func peerText(p timeline.PeerStatus) string {
 		text += ", silent for " + since(p.Seen)
 	}
 	return text
+}
+
+// managerText lets a storm be seen by asking twice: many iterations, nearly all to no effect, and what wakes it.
+func managerText(m timeline.ManagerStatus) string {
+	if m.Iterations == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d iterations, %d of them without effect, the last one because of %s", m.Iterations, m.NoopIterations, m.LastReason)
 }
 
 func queueText(segments *int64) string {

@@ -38,14 +38,15 @@ type timelineCreateCmd struct {
 	connection
 	shown
 	timelineName
-	Source string `required:"" placeholder:"CONNINFO" help:"PostgreSQL connection string of the server to stream from."`
-	New    bool   `help:"No other node and no store has ever held this timeline."`
+	Source      string `required:"" placeholder:"CONNINFO" help:"PostgreSQL connection string of the server to stream from."`
+	New         bool   `xor:"life" help:"No other node and no store has ever held this timeline."`
+	Incarnation string `xor:"life" placeholder:"UUID" help:"Go on with this life of the timeline, which was deleted with --keep-objects."`
 }
 
 // Run creates it.
 func (c *timelineCreateCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
-		s, err := cl.CreateTimeline(ctx, c.Timeline.ID, api.CreateOptions{Source: c.Source, New: c.New})
+		s, err := cl.CreateTimeline(ctx, c.Timeline.ID, api.CreateOptions{Source: c.Source, New: c.New, Incarnation: c.Incarnation})
 		if err != nil {
 			return hintSet(err, c.Timeline.ID)
 		}
@@ -200,12 +201,29 @@ type timelineDeleteCmd struct {
 // Run deletes it.
 func (c *timelineDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
 	return c.with(func(cl *client.Client) error {
+		kept, err := c.kept(ctx, cl)
+		if err != nil {
+			return err
+		}
 		if err := c.run(ctx, k, cl, client.TimelinePath(c.Timeline.ID), lookAtTimeline(cl, c.Timeline.ID)); err != nil {
 			return err
 		}
-		fmt.Fprintf(k.Stdout, "timeline %s is deleted\n", c.Timeline.ID)
+		fmt.Fprintf(k.Stdout, "timeline %s is deleted\n%s", c.Timeline.ID, kept)
 		return nil
 	})
+}
+
+// kept says how a timeline whose objects are kept comes back.
+func (c *timelineDeleteCmd) kept(ctx context.Context, cl *client.Client) (string, error) {
+	if !c.KeepObjects {
+		return "", nil
+	}
+	s, err := cl.Timeline(ctx, c.Timeline.ID)
+	if err != nil || s.Backup == nil {
+		return "", err
+	}
+	return fmt.Sprintf("What object storage has is kept; to go on with it: sluice timeline create %s --incarnation %s --source …\n",
+		c.Timeline.ID, s.Incarnation), nil
 }
 
 // timelineSealCmd seals a timeline, on a running node or in the data directory of one that is dead.

@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,68 +20,19 @@ import (
 	"testing"
 	"time"
 
-	collectpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/sluicewal/sluice/telemetry"
+	"github.com/sluicewal/sluice/test/rig"
 )
 
 // planted stands for each secret that a node is given; nothing that it tells may have it.
 const planted = "s3cretpl4nted"
 
-// collector keeps the spans that a node exports, and all of their bytes.
-type collector struct {
-	url string
-
-	mu    sync.Mutex
-	spans []*tracepb.Span // guarded by mu
-	text  strings.Builder // guarded by mu; all that was sent
-}
-
-func startCollector(t *testing.T) *collector {
-	t.Helper()
-	c := &collector{}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	s := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if err := c.take(r.Body); err != nil {
-			t.Errorf("the node exports what cannot be read: %v", err)
-		}
-	})}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close(); <-served })
-	c.url = "http://user:" + planted + "@" + l.Addr().String() + "/?token=" + planted
-	return c
-}
-
-func (c *collector) take(body io.Reader) error {
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	var req collectpb.ExportTraceServiceRequest
-	if err := proto.Unmarshal(b, &req); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.text.Write(b)
-	for _, rs := range req.ResourceSpans {
-		for _, ss := range rs.ScopeSpans {
-			c.spans = append(c.spans, ss.Spans...)
-		}
-	}
-	return nil
-}
-
-// names are those of the spans so far, each with its attributes.
-func (c *collector) names() map[string][]string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// attributesOf are those of spans, by their names.
+func attributesOf(spans []*tracepb.Span) map[string][]string {
 	names := map[string][]string{}
-	for _, s := range c.spans {
+	for _, s := range spans {
 		attributes := names[s.Name]
 		for _, a := range s.Attributes {
 			if !slices.Contains(attributes, a.Key) {
@@ -93,16 +44,78 @@ func (c *collector) names() map[string][]string {
 	return names
 }
 
+// profiles are what is pushed to a Pyroscope server.
+type profiles struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu; unpacked
+}
+
+func startPyroscope(t *testing.T) (_ *profiles, address string) {
+	t.Helper()
+	p := &profiles{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if err := p.take(r); err != nil {
+			t.Errorf("the node pushes what cannot be read: %v", err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return p, strings.TrimPrefix(server.URL, "http://")
+}
+
+func (p *profiles) take(r *http.Request) error {
+	form, err := r.MultipartReader()
+	if err != nil {
+		return err
+	}
+	for {
+		part, err := form.NextPart()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		b, err := io.ReadAll(part)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		p.text.WriteString(unpacked(string(b)))
+		p.mu.Unlock()
+	}
+}
+
+func (p *profiles) all() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.text.String()
+}
+
+// unpacked is what is in a file that gzip has written, as profiles are; another one is returned as it is.
+func unpacked(text string) string {
+	gz, err := gzip.NewReader(strings.NewReader(text))
+	if err != nil {
+		return text
+	}
+	b, err := io.ReadAll(gz)
+	if err != nil {
+		return text
+	}
+	return string(b)
+}
+
 // TestWhatANodeTells: a real node with a secret in each place that has one, which works, is stuck and stops. What it tells
 // (metrics, spans, log, pages, a report, diagnostics) is declared, and has no secret in it.
 func TestWhatANodeTells(t *testing.T) {
 	t.Parallel()
-	c := startCollector(t)
+	c := rig.StartCollector(t, nil)
+	p, pyroscope := startPyroscope(t)
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	r := startNode(t, newDeadNode(t, "a", "").dir, fmt.Sprintf(`shutdown_timeout: 16s
-telemetry: {otlp_endpoint: %q, pyroscope_url: "http://p:%s@127.0.0.1:1/?key=%[2]s", log_level: debug, flight_recorder: true, pprof: true}
-timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%[2]s"}]`, c.url, planted),
-		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none",
+broker: {url: "nats://n:%[2]s@127.0.0.1:1"}
+telemetry: {otlp_endpoint: "http://user:%[2]s@%[1]s/?token=%[2]s", pyroscope_url: "http://p:%[2]s@%[3]s/?key=%[2]s", log_level: debug, flight_recorder: true, pprof: true}
+timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%[2]s"}]`, strings.TrimPrefix(c.URL, "http://"), planted, pyroscope),
+		"OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer "+planted, "OTEL_RESOURCE_ATTRIBUTES=deployment.environment=test", "OTEL_EXPORTER_OTLP_COMPRESSION=none", "OTEL_METRICS_EXPORTER="+planted,
 		"PGPASSWORD="+planted, "AWS_SECRET_ACCESS_KEY="+planted, "SLUICE_TOKEN="+planted)
 	told := map[string]string{}
 	ask := func(paths ...string) {
@@ -125,10 +138,9 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	r.exits(40 * time.Second)
 	told["log"] = r.log.String()
 	must(t, readBelow(filepath.Join(r.dir, diagnosticsDir), told))
-	c.mu.Lock()
-	told["spans"] = c.text.String()
-	c.mu.Unlock()
+	told["spans"], told["profiles"] = c.Text(), p.all()
 	for what, text := range told {
+		text = unpacked(text)
 		if i := strings.Index(text, planted); i >= 0 {
 			t.Errorf("%s has a secret: …%q…", what, text[max(0, i-100):min(len(text), i+50)])
 		}
@@ -144,7 +156,15 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	if !strings.Contains(told["GET /debug/pprof/goroutine?debug=2"], "goroutine ") {
 		t.Error("there is no profile of goroutines")
 	}
-	checkSpans(t, c.names())
+	for what, text := range map[string]string{"pushed": told["profiles"], "in the report": unpacked(told["bundle heap.pprof"])} {
+		if !strings.Contains(text, "runtime.mallocgc") { // the names of functions can be read, and so could secrets be
+			t.Errorf("the profiles %s are none: %d bytes", what, len(text))
+		}
+	}
+	if !strings.Contains(told["log"], `"variables of the environment without effect here","variables":["OTEL_METRICS_EXPORTER"]`) {
+		t.Error("nobody says that metrics are not exported")
+	}
+	checkSpans(t, attributesOf(c.Spans()))
 	checkMetrics(t, told["GET /metrics"]+told["GET /metrics/timelines"])
 }
 

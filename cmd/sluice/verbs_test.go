@@ -145,8 +145,9 @@ func healthy() timeline.Status {
 			Store: "s3://wal", Available: true, LagBytes: &unbacked, QueueSegments: &queue,
 			Partial: &timeline.PartialStatus{TLI: 3, End: 0x16B3700, At: time.Now().Add(-5 * time.Minute)},
 		},
-		Quorum: timeline.QuorumStatus{K: 1, N: 1, Names: []string{"1a"}, Text: `"1a"`, Synchronous: true, Qualified: true},
-		Tasks:  []timeline.TaskStatus{{Name: "receive", State: "running", Reason: "source_set", Restarts: 2, LastError: "old"}},
+		Quorum:  timeline.QuorumStatus{K: 1, N: 1, Names: []string{"1a"}, Text: `"1a"`, Synchronous: true, Qualified: true},
+		Tasks:   []timeline.TaskStatus{{Name: "receive", State: "running", Reason: "source_set", Restarts: 2, LastError: "old"}},
+		Manager: timeline.ManagerStatus{Phase: "wait", Iterations: 12084, NoopIterations: 12055, LastReason: "timer"},
 	}
 }
 

@@ -151,7 +151,8 @@ func TestObjectStoreThatCannotBeRead(t *testing.T) {
 	n := newDeadNode(t, "a", "a")
 	stored := newBucket(t, n)
 	deleted := newBucket(t, n)
-	must(t, deleted.timeline.Bury(t.Context(), true))
+	_, err := deleted.timeline.Bury(t.Context(), true)
+	must(t, err)
 	for name, c := range map[string]struct {
 		url, timeline, said string
 	}{
@@ -262,8 +263,9 @@ func TestSealThatTheStoreDecidedOtherwise(t *testing.T) {
 func TestOtherLifeInObjectStorage(t *testing.T) {
 	n := newDeadNode(t, "a", "a")
 	stored := newBucket(t, n)
-	must(t, stored.timeline.Bury(t.Context(), true))
-	_, err := stored.store.Adopt(t.Context(), "acme", "main", backup.Identity{
+	_, err := stored.timeline.Bury(t.Context(), true)
+	must(t, err)
+	_, err = stored.store.Adopt(t.Context(), "acme", "main", backup.Identity{
 		Incarnation: uuid.NewString(), SystemID: deadCluster, SegmentSize: pg.MinSegmentSize, Compression: backup.Zstd,
 	}, true)
 	must(t, err)

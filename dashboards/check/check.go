@@ -11,11 +11,13 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sluicewal/sluice/dashboards"
+	"github.com/sluicewal/sluice/dashboards/internal/boards"
 )
 
 // Config says whom to ask for what. Only URL is required.
@@ -25,6 +27,8 @@ type Config struct {
 	Range time.Duration
 	// RateInterval is what $__rate_interval stands for, at least four times the scrape interval. 0: one minute.
 	RateInterval time.Duration
+	// Happened is what happened in this time, of what a panel that may be empty needs. Such a panel may then not be empty.
+	Happened []string
 	// Node, Tenant and Timeline are regular expressions for the variables. Empty: all.
 	Node, Tenant, Timeline string
 }
@@ -34,7 +38,8 @@ type Finding struct {
 	Dashboard, Panel string
 	// Err is what Prometheus said to a query; nil: it answered each of them with nothing.
 	Err error
-	// Allowed: the panel's description says when it is empty, as while no gate closes. An error never is.
+	// Allowed: the panel's description says when it is empty, as while no gate closes, and what it needs is not among what
+	// happened. An error never is.
 	Allowed bool
 }
 
@@ -57,8 +62,8 @@ type dashboard struct {
 }
 
 type panel struct {
-	Type, Title, Description string
-	Targets                  []struct{ Expr string }
+	Type, Title string
+	Targets     []struct{ Expr string }
 }
 
 // Run asks for every panel and annotation. What it finds is in the order of the dashboards' files; the error is one of Prometheus
@@ -68,7 +73,7 @@ func Run(ctx context.Context, cfg Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := checker{cfg: cfg.withDefaults(), now: time.Now()}
+	c := checker{cfg: cfg.withDefaults(), now: time.Now(), needs: needs()}
 	if _, err := c.ask(ctx, "vector(1)"); err != nil {
 		return nil, fmt.Errorf("ask %s: %w", cfg.URL, err)
 	}
@@ -95,10 +100,53 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// What may happen; see [boards.UnderLoad].
+const (
+	UnderLoad       = boards.UnderLoad
+	StuckStop       = boards.StuckStop
+	SilentSource    = boards.SilentSource
+	HandBack        = boards.HandBack
+	Deletion        = boards.Deletion
+	FailedOperation = boards.FailedOperation
+)
+
+// Needed are what has to happen for all panels to have data, less what no run can be sure of.
+func Needed() []string {
+	var list []string
+	for _, needed := range needs() {
+		if !slices.Contains(list, needed) && !slices.Contains(boards.Unsure(), needed) {
+			list = append(list, needed)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 type checker struct {
 	cfg      Config
 	now      time.Time
+	needs    map[[2]string]string // of the panels that may be empty, by dashboard and title: what has to happen
 	findings []Finding
+}
+
+func needs() map[[2]string]string {
+	needs := map[[2]string]string{}
+	for _, b := range boards.All() {
+		for _, row := range b.Rows {
+			for _, p := range row.Panels {
+				if p.Empty != "" {
+					needs[[2]string{b.FullTitle(), p.Title}] = p.Seen
+				}
+			}
+		}
+	}
+	return needs
+}
+
+// mayBeEmpty reports whether what a panel shows did not happen.
+func (c *checker) mayBeEmpty(dashboard, panel string) bool {
+	needed, may := c.needs[[2]string{dashboard, panel}]
+	return may && !slices.Contains(c.cfg.Happened, needed)
 }
 
 func (c *checker) dashboard(ctx context.Context, file string) error {
@@ -116,7 +164,7 @@ func (c *checker) dashboard(ctx context.Context, file string) error {
 		}
 		some, err := c.anything(ctx, p)
 		if err != nil || !some {
-			c.findings = append(c.findings, Finding{d.Title, p.Title, err, err == nil && strings.Contains(p.Description, " Empty while ")})
+			c.findings = append(c.findings, Finding{d.Title, p.Title, err, err == nil && c.mayBeEmpty(d.Title, p.Title)})
 		}
 	}
 	for _, a := range d.Annotations.List { // that nothing happened is no finding
@@ -139,9 +187,13 @@ func (c *checker) anything(ctx context.Context, p panel) (some bool, err error) 
 	return some, nil
 }
 
+// maxSteps is how many values Prometheus gives of a series, less what rounding takes.
+const maxSteps = 10_000
+
 // ask reports whether a query has a value that is a number at some time in the range.
 func (c *checker) ask(ctx context.Context, expr string) (bool, error) {
-	step := max(c.cfg.Range/60, 250*time.Millisecond)
+	// As fine as the scrapes: what lasts for two of them is seen.
+	step := max(c.cfg.RateInterval/4, c.cfg.Range/maxSteps, 250*time.Millisecond)
 	query := url.Values{
 		"query": {c.fill(expr)}, "step": {seconds(step.Seconds())},
 		"start": {seconds(unix(c.now.Add(-c.cfg.Range)))}, "end": {seconds(unix(c.now))},

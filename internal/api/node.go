@@ -109,6 +109,9 @@ type CreateOptions struct {
 	Source string // conninfo; empty: none yet
 	// New is the operator's word that no other node and no store has ever held this timeline.
 	New bool
+	// Incarnation names a life that object storage has, and that goes on; empty: a new one, or the one that is under way.
+	// KindNotFound: there is none; KindConflict: it did not keep its objects, or another one is under way.
+	Incarnation string
 }
 
 // SetOptions change a timeline.

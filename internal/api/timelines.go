@@ -64,6 +64,7 @@ func (s *Server) getTimeline(ctx context.Context, in *TimelinePath) (*reply[time
 type putTimelineInput struct {
 	TimelinePath
 	New            bool   `query:"new" doc:"No other node and no store has ever held this timeline"`
+	Incarnation    string `query:"incarnation" doc:"Go on with this life of the timeline, which was deleted with its objects kept"`
 	AcceptDataLoss bool   `query:"accept_data_loss" doc:"Follow a source that lacks acknowledged commits"`
 	IfNoneMatch    string `header:"If-None-Match" doc:"* to create only" enum:"*"`
 	IfMatch        string `header:"If-Match" doc:"* to set the source of an existing timeline only" enum:"*"`
@@ -85,6 +86,9 @@ func (s *Server) putTimeline(ctx context.Context, in *putTimelineInput) (*putTim
 	if err := conninfo.Check(in.Body.Source); err != nil {
 		return nil, s.fail(ctx, Errorf(KindInvalid, "the source cannot be used: %w", err))
 	}
+	if in.New && in.Incarnation != "" {
+		return nil, s.fail(ctx, Errorf(KindInvalid, "a timeline that is new has no incarnation to go on with: leave one of the two out"))
+	}
 	t, created, err := s.createOrSet(ctx, id, in)
 	if err != nil {
 		return nil, s.fail(ctx, err)
@@ -96,7 +100,7 @@ func (s *Server) putTimeline(ctx context.Context, in *putTimelineInput) (*putTim
 // when it is not there.
 func (s *Server) createOrSet(ctx context.Context, id timeline.ID, in *putTimelineInput) (t timeline.Status, created bool, err error) {
 	if in.IfMatch == "" {
-		t, err = s.node.CreateTimeline(ctx, id, CreateOptions{Source: in.Body.Source, New: in.New})
+		t, err = s.node.CreateTimeline(ctx, id, CreateOptions{Source: in.Body.Source, New: in.New, Incarnation: in.Incarnation})
 		if in.IfNoneMatch != "" || err == nil || KindOf(err) != KindExists {
 			return t, err == nil, err
 		}

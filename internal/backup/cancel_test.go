@@ -51,7 +51,7 @@ func TestDeletionOfObjectsLooksAtTheContext(t *testing.T) {
 		for n := range pg.SegNo(4) {
 			put(t, tl, 1, n+1)
 		}
-		must(t, tl.Bury(t.Context(), false))
+		bury(t, tl, false)
 		before := objectsOf(t, tl)
 		s.SetEvents(backup.Events{Operation: func(_ context.Context, o backup.Operation) {
 			if o.Name == "delete" {

@@ -28,6 +28,12 @@ var (
 	ErrBadURL = errors.New("the object store's URL cannot be used")
 	// ErrDeleted says that the timeline was deleted.
 	ErrDeleted = errors.New("the timeline was deleted")
+	// ErrKept says that the objects of a life that has ended stay.
+	ErrKept = errors.New("the timeline was deleted with its objects kept")
+	// ErrAlive says that another life of the timeline is under way.
+	ErrAlive = errors.New("another life of the timeline is under way")
+	// ErrNotKept says that the objects of a life were not to be kept when it ended.
+	ErrNotKept = errors.New("its objects were not kept when it was deleted")
 )
 
 // A ConflictError says that an object is there already, with other content. One of the two is wrong, or two histories

@@ -60,7 +60,7 @@ func FuzzLabel(f *testing.F) {
 // FuzzKey: a key that is ours is the one that we would write.
 func FuzzKey(f *testing.F) {
 	for _, key := range []string{
-		"deleted", "seal/00000001", "claim/0000000A", "served/00000003", "wal/00000002.history", "wal/000000010000000000000007.zst",
+		"deleted", "deleted.1", "deleted.0", "deleted.01", "deleted.-1", "seal/00000001", "claim/0000000A", "served/00000003", "wal/00000002.history", "wal/000000010000000000000007.zst",
 		"wal/000000010000000000000007", "wal/000000010000000000000007.sha256",
 		"wal/partial/000000010000000000000007.0000000007000100.a.lz4", "wal/partial/000000010000000000000007.0000000007000100.a.sha256",
 	} {
@@ -95,5 +95,5 @@ func (l layout) key(n name) string {
 	case servedTail:
 		return tliKey(servedDir, n.tli)
 	}
-	return tombstoneKey
+	return tombstoneOf(n.revived)
 }

@@ -15,7 +15,10 @@ import (
 // Identity is what all nodes of a timeline have in common. It is decided once for each life of the timeline, by whoever
 // writes it first.
 type Identity struct {
-	Incarnation string         `json:"incarnation"`
+	Incarnation string `json:"incarnation"`
+	// Revived is how often the incarnation came back after its end. Each time it has a tombstone of its own: a node that
+	// missed it ends, with the old one, what has ended already.
+	Revived     int            `json:"revived,omitempty"`
 	SystemID    uint64         `json:"system_identifier,string"`
 	SegmentSize pg.SegmentSize `json:"segment_size"`
 	Compression Compression    `json:"compression"`
@@ -50,9 +53,13 @@ func (s *Store) Find(ctx context.Context, tenant, timeline string) (Identity, er
 	return id, err
 }
 
-// newest goes through the lives one by one: a new one begins only where the one before has ended, and a listing may be
-// late.
 func (s *Store) newest(ctx context.Context, tenant, timeline string) (id Identity, life int, err error) {
+	return s.lives(ctx, tenant, timeline, func(Identity) {})
+}
+
+// lives goes through the lives one by one, up to the newest: a new one begins only where the one before has ended, and a
+// listing may be late.
+func (s *Store) lives(ctx context.Context, tenant, timeline string, visit func(Identity)) (id Identity, life int, err error) {
 	for life = 1; ; life++ {
 		next, err := s.readIdentity(ctx, lifeKey(tenant, timeline, life))
 		switch {
@@ -62,7 +69,8 @@ func (s *Store) newest(ctx context.Context, tenant, timeline string) (id Identit
 			return Identity{}, 0, err
 		}
 		id = next
-		deleted, err := s.deleted(ctx, tenant, timeline, id.Incarnation)
+		visit(id)
+		deleted, err := s.deleted(ctx, tenant, timeline, id)
 		if err != nil || !deleted {
 			return id, life, err
 		}
@@ -90,7 +98,7 @@ func decodeIdentity(key string, raw []byte) (Identity, error) {
 	if err := json.Unmarshal(raw, &id); err != nil {
 		return Identity{}, &DamagedError{Key: key, Reason: err.Error()}
 	}
-	if id.Incarnation == "" || id.SystemID == 0 || !id.SegmentSize.Valid() || !id.Compression.Valid() {
+	if id.Incarnation == "" || id.Revived < 0 || id.SystemID == 0 || !id.SegmentSize.Valid() || !id.Compression.Valid() {
 		return Identity{}, &DamagedError{Key: key, Reason: "it lacks an incarnation, a system identifier, a segment size or a compression"}
 	}
 	return id, nil
@@ -160,10 +168,68 @@ func incarnationPrefix(tenant, timeline, incarnation string) string {
 	return fmt.Sprintf("%s/%s/%s/", tenant, timeline, incarnation)
 }
 
-func (s *Store) deleted(ctx context.Context, tenant, timeline, incarnation string) (bool, error) {
-	_, err := s.size(ctx, incarnationPrefix(tenant, timeline, incarnation)+tombstoneKey)
+func (id Identity) tombstone(tenant, timeline string) string {
+	return incarnationPrefix(tenant, timeline, id.Incarnation) + tombstoneOf(id.Revived)
+}
+
+func (s *Store) deleted(ctx context.Context, tenant, timeline string, id Identity) (bool, error) {
+	_, err := s.size(ctx, id.tombstone(tenant, timeline))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+func (s *Store) tombstone(ctx context.Context, key string) (Tombstone, error) {
+	raw, err := s.read(ctx, key)
+	if err != nil {
+		return Tombstone{}, err
+	}
+	return decodeTombstone(key, raw)
+}
+
+func decodeTombstone(key string, raw []byte) (Tombstone, error) {
+	var stone Tombstone
+	if err := json.Unmarshal(raw, &stone); err != nil {
+		return Tombstone{}, &DamagedError{Key: key, Reason: err.Error()}
+	}
+	return stone, nil
+}
+
+// Revive begins another life of a timeline with the incarnation, and so with all objects, of one that has ended. It returns
+// the identity that counts, which is there already where somebody was faster, or where that life goes on. It is ErrAlive
+// while another one goes on, ErrNotKept where the objects were to go, and fs.ErrNotExist where no life has that incarnation.
+//
+// Whether objects may go and whether they may come back is one word, that of the tombstone, which is written once: nobody
+// removes what somebody revives at that moment.
+func (s *Store) Revive(ctx context.Context, tenant, timeline, incarnation string) (Identity, error) {
+	for {
+		var last Identity
+		newest, life, err := s.lives(ctx, tenant, timeline, func(id Identity) {
+			if id.Incarnation == incarnation {
+				last = id
+			}
+		})
+		switch {
+		case err == nil && newest.Incarnation == incarnation:
+			return newest, nil
+		case err == nil:
+			return Identity{}, fmt.Errorf("%w: its incarnation is %s", ErrAlive, newest.Incarnation)
+		case !errors.Is(err, ErrDeleted):
+			return Identity{}, err
+		case last.Incarnation == "":
+			return Identity{}, fmt.Errorf("timeline %s/%s never had the incarnation %s: %w", tenant, timeline, incarnation, fs.ErrNotExist)
+		}
+		stone, err := s.tombstone(ctx, last.tombstone(tenant, timeline))
+		switch {
+		case err != nil:
+			return Identity{}, asUnknown(err)
+		case !stone.KeepObjects:
+			return Identity{}, fmt.Errorf("incarnation %s, deleted by node %s at %s: %w", incarnation, stone.By, stone.At.Format(time.RFC3339), ErrNotKept)
+		}
+		last.Revived++
+		if err := s.beginLife(ctx, lifeKey(tenant, timeline, life+1), last); err != nil {
+			return Identity{}, err
+		}
+	}
 }

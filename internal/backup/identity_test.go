@@ -95,8 +95,8 @@ func TestTombstoneWins(t *testing.T) {
 			if _, err := tl.DeleteObjects(t.Context()); err == nil {
 				t.Error("objects were deleted without a tombstone")
 			}
-			must(t, tl.Bury(t.Context(), false))
-			must(t, tl.Bury(t.Context(), false))
+			bury(t, tl, false)
+			bury(t, tl, false)
 			if n, err := tl.DeleteObjects(t.Context()); err != nil || n != 1 {
 				t.Errorf("deleted %d objects, %v", n, err)
 			}

@@ -40,11 +40,12 @@ const (
 
 // name is what a key, below the incarnation, says.
 type name struct {
-	kind  kind
-	tli   pg.TLI
-	segNo pg.SegNo // of segments
-	end   pg.LSN   // of open segments: the end of what was durable
-	node  string   // of open segments: who had it
+	kind    kind
+	tli     pg.TLI
+	segNo   pg.SegNo // of segments
+	end     pg.LSN   // of open segments: the end of what was durable
+	node    string   // of open segments: who had it
+	revived int      // of tombstones; see [Identity]
 }
 
 // layout makes keys and reads them.
@@ -64,11 +65,19 @@ func (l layout) partial(tli pg.TLI, n pg.SegNo, end pg.LSN, node string) string 
 func historyKey(tli pg.TLI) string         { return walDir + pg.HistoryName(tli) }
 func tliKey(dir string, tli pg.TLI) string { return fmt.Sprintf("%s%08X", dir, uint32(tli)) }
 
+// tombstoneOf is the key of the end of a life that was revived so often.
+func tombstoneOf(revived int) string {
+	if revived == 0 {
+		return tombstoneKey
+	}
+	return fmt.Sprintf("%s.%d", tombstoneKey, revived)
+}
+
 // parse reads a key. What does not look exactly as if this program had written it is foreign.
 func (l layout) parse(key string) name {
 	switch {
-	case key == tombstoneKey:
-		return name{kind: tombstone}
+	case strings.HasPrefix(key, tombstoneKey):
+		return parseTombstone(key)
 	case strings.HasPrefix(key, sealDir):
 		return parseTLI(seal, key[len(sealDir):])
 	case strings.HasPrefix(key, claimDir):
@@ -89,6 +98,14 @@ func parseTLI(k kind, s string) name {
 		return name{}
 	}
 	return name{kind: k, tli: pg.TLI(n)}
+}
+
+func parseTombstone(key string) name {
+	n, _ := strconv.Atoi(strings.TrimPrefix(key, tombstoneKey+".")) // 0, where that is no number
+	if n < 0 || tombstoneOf(n) != key {
+		return name{}
+	}
+	return name{kind: tombstone, revived: n}
 }
 
 func (l layout) parseWAL(s string) name {

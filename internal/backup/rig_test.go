@@ -154,3 +154,10 @@ func crashAfter(t *testing.T, p place, node string, n int) (context.Context, *ba
 }
 
 var errCrash = errors.New("crashed")
+
+// bury ends a life.
+func bury(t *testing.T, tl *backup.Timeline, keepObjects bool) {
+	t.Helper()
+	_, err := tl.Bury(t.Context(), keepObjects)
+	must(t, err)
+}

@@ -70,28 +70,37 @@ func (t *Timeline) Damaged() []*DamagedError {
 }
 
 // Bury ends this life: the tombstone is written before anything is removed, and wins over every configuration file. Doing
-// it twice is fine.
-func (t *Timeline) Bury(ctx context.Context, keepObjects bool) error {
+// it twice is fine: kept is whether the first word was to keep the objects, and that word counts for all nodes.
+func (t *Timeline) Bury(ctx context.Context, keepObjects bool) (kept bool, err error) {
 	raw, err := json.Marshal(Tombstone{By: t.store.cfg.Node, At: time.Now().UTC(), KeepObjects: keepObjects})
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = t.store.decide(ctx, t.prefix+tombstoneKey, raw)
-	return err
+	key := t.prefix + tombstoneOf(t.identity.Revived)
+	decided, err := t.store.decide(ctx, key, raw)
+	if err != nil {
+		return false, err
+	}
+	stone, err := decodeTombstone(key, decided)
+	return stone.KeepObjects, err
 }
 
-// DeleteObjects removes all objects of this life but its tombstone, and returns how many. It may be called again after it
-// failed, and refuses where there is no tombstone.
+// DeleteObjects removes all objects of this life but the tombstones, and returns how many. It may be called again after it
+// failed. It refuses where there is no tombstone, and where that keeps the objects: they may belong to another life by now.
 func (t *Timeline) DeleteObjects(ctx context.Context) (n int, err error) {
-	if _, err := t.store.size(ctx, t.prefix+tombstoneKey); err != nil {
+	stone, err := t.store.tombstone(ctx, t.prefix+tombstoneOf(t.identity.Revived))
+	if err != nil {
 		return 0, fmt.Errorf("delete the objects of %s, which must have a tombstone first: %w", t.prefix, err)
+	}
+	if stone.KeepObjects {
+		return 0, fmt.Errorf("delete the objects of %s: %w", t.prefix, ErrKept)
 	}
 	keys, err := t.keys(ctx, "")
 	if err != nil {
 		return 0, err
 	}
 	for _, key := range keys {
-		if key == tombstoneKey {
+		if t.layout.parse(key).kind == tombstone {
 			continue
 		}
 		if err := t.store.remove(ctx, t.prefix+key); err != nil {

@@ -357,11 +357,37 @@ func (m *Member) deleteObjectsOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.Bury(ctx, m.Control().KeepObjects); err != nil || m.Control().KeepObjects {
+	keep := m.Control().KeepObjects
+	if keep {
+		if err := m.leaveEnds(ctx, t); err != nil {
+			return err
+		}
+	}
+	kept, err := t.Bury(ctx, keep)
+	if err != nil {
 		return err
 	}
-	_, err = t.DeleteObjects(ctx)
-	return err
+	if !kept {
+		_, err = t.DeleteObjects(ctx)
+		return err
+	}
+	m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "objects of a deleted timeline are kept: it can be created again with its incarnation",
+		slog.String("timeline", m.ID().String()), slog.String("incarnation", string(m.Control().Incarnation)), slog.Bool("asked", keep))
+	return nil
+}
+
+// leaveEnds brings the ends that only this node knows to object storage: whoever
+// brings the timeline back must not acknowledge what was sealed.
+func (m *Member) leaveEnds(ctx context.Context, t *backup.Timeline) error {
+	for _, s := range m.Control().Seals {
+		if !s.Undelivered {
+			continue
+		}
+		if _, err := t.DecideSeal(ctx, backup.Seal{TLI: s.TLI, End: s.End, DataLossAccepted: s.DataLossAccepted}); err != nil {
+			return fmt.Errorf("bring the seal of TLI %d to object storage: %w", s.TLI, err)
+		}
+	}
+	return nil
 }
 
 // unsealStored takes the seal of the newest TLI back in object storage, before the

@@ -24,19 +24,14 @@ const settleAfter = 3 * time.Second
 // receive is one session of streaming. The manager starts it again.
 func (m *Member) receive(ctx context.Context) error {
 	end, err := m.BeginReceive()
-	if err != nil {
+	switch {
+	case errors.Is(err, timeline.ErrSealing):
+		return nil // began between the manager's look and this start; the next look stops it
+	case err != nil:
 		return err
 	}
 	defer end()
-	err = m.meet(ctx)
-	m.tellUnmet(ctx, err)
-	if err != nil {
-		return err
-	}
-	if err := m.PrepareReceive(ctx); err != nil {
-		return err
-	}
-	r, err := m.receiverNow()
+	r, err := replication.Apart(func() (*receiver, error) { return m.readyReceiver(ctx) })
 	if err != nil {
 		return err
 	}
@@ -50,6 +45,19 @@ func (m *Member) receive(ctx context.Context) error {
 	})
 	defer settled.Stop()
 	return r.Run(ctx)
+}
+
+// readyReceiver makes the timeline ready for a session.
+func (m *Member) readyReceiver(ctx context.Context) (*receiver, error) {
+	err := m.meet(ctx)
+	m.tellUnmet(ctx, err)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.PrepareReceive(ctx); err != nil {
+		return nil, err
+	}
+	return m.receiverNow()
 }
 
 // receiverNow returns the receiver for the present source; a changed source gets

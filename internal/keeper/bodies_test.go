@@ -84,3 +84,26 @@ func TestUnbackedWALIsKept(t *testing.T) {
 		stop(t, k)
 	})
 }
+
+// TestReceiverThatMeetsASealIsNoFailure: the plan started it before somebody began to seal, and stops it at its next look.
+func TestReceiverThatMeetsASealIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newHome(t).start(t)
+		m := create(t, k, main1)
+		receive(t, m, source(start+mib), start+mib)
+		end, err := m.BeginReceive()
+		must(t, err)
+		sealed := make(chan error, 1)
+		go func() {
+			_, err := m.Seal(t.Context(), true)
+			sealed <- err
+		}()
+		synctest.Wait() // it waits for the receiver
+		if err := m.receive(t.Context()); err != nil {
+			t.Errorf("beside the seal: %v", err)
+		}
+		end()
+		must(t, <-sealed)
+		stop(t, k)
+	})
+}

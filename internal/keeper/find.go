@@ -18,6 +18,14 @@ func (k *Keeper) findTimelines(ctx context.Context, t *tenant) error {
 	if err != nil {
 		return err
 	}
+	return eachStored(ctx, t, store, func(id timeline.ID) error {
+		_, err := k.findTimeline(ctx, t, store, id)
+		return err
+	})
+}
+
+// eachStored goes through the timelines of a tenant that object storage knows, those that have ended, too.
+func eachStored(ctx context.Context, t *tenant, store *backup.Store, visit func(timeline.ID) error) error {
 	names, err := store.Timelines(ctx, string(t.ID()))
 	if err != nil {
 		return err
@@ -27,7 +35,7 @@ func (k *Keeper) findTimelines(ctx context.Context, t *tenant) error {
 		if err != nil {
 			continue // it is no timeline's
 		}
-		if _, err := k.findTimeline(ctx, t, store, id); err != nil {
+		if err := visit(id); err != nil {
 			return fmt.Errorf("timeline %s: %w", id, err)
 		}
 	}
@@ -55,6 +63,34 @@ func (k *Keeper) findTimeline(ctx context.Context, t *tenant, store *backup.Stor
 		return false, err
 	}
 	return true, tl.Shutdown(ctx, errModeChanges) // its directory is what was wanted
+}
+
+// revive lets a life of a timeline go on in object storage, and surveys it. What a
+// crash leaves is a timeline that is kept by no node: whoever asks again finds it.
+//
+// It runs inside the tenant's gate, and ends with the tenant.
+func (k *Keeper) revive(ctx context.Context, t *tenant, id timeline.ID, incarnation string) (timeline.Meeting, error) {
+	switch {
+	case k.depot == nil:
+		return timeline.Meeting{}, ErrNoStore
+	case t.Mode == timeline.ModeSecondary:
+		return timeline.Meeting{}, ErrSecondary
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(t.Context(), func() { cancel(timeline.ErrShuttingDown) })()
+	store, err := k.depot.open(ctx)
+	if err != nil {
+		return timeline.Meeting{}, err
+	}
+	identity, err := store.Revive(ctx, string(id.Tenant), id.Name, incarnation)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.Join(err, store.Confirm(ctx))
+	}
+	if err != nil {
+		return timeline.Meeting{}, err
+	}
+	return surveyed(ctx, store, id, identity, 0)
 }
 
 // lookEvery is how many times less often than for WAL a warm copy looks for timelines that it does not know.
@@ -93,23 +129,12 @@ func (k *Keeper) look(t *tenant) error {
 	if err != nil {
 		return err
 	}
-	names, err := store.Timelines(ctx, string(t.ID()))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		id, err := timeline.NewID(string(t.ID()), name)
-		if err != nil {
-			continue // it is no timeline's
-		}
+	return eachStored(ctx, t, store, func(id timeline.ID) error {
 		if _, err := k.member(id); err == nil {
-			continue
+			return nil
 		}
-		if err := k.copyNew(ctx, t, store, id); err != nil {
-			return fmt.Errorf("timeline %s: %w", id, err)
-		}
-	}
-	return nil
+		return k.copyNew(ctx, t, store, id)
+	})
 }
 
 // copyNew makes a timeline that was found, and begins to copy it.

@@ -44,7 +44,10 @@ func (m *Member) followOnce(ctx context.Context) error {
 		return err
 	}
 	leave, err := m.BeginReceive()
-	if err != nil {
+	switch {
+	case errors.Is(err, timeline.ErrSealing):
+		return nil // the next round follows on
+	case err != nil:
 		return err
 	}
 	defer leave()

@@ -186,7 +186,7 @@ func (k *Keeper) want(ctx context.Context, w TimelineConfig) error {
 		if err := k.buried(ctx, w.ID); err != nil {
 			return err
 		}
-		return k.create(ctx, w.ID, timeline.Creation{Source: w.Source, FileSource: w.Source})
+		return k.create(ctx, w.ID, "", timeline.Creation{Source: w.Source, FileSource: w.Source})
 	}
 	if state, _ := m.State(); state == timeline.StateBroken || m.Control().Deleting {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
@@ -151,27 +152,44 @@ func (k *Keeper) deleteTimelines(ctx context.Context, members []*Member, keepObj
 // isNew is an operator's word that no other node and no object storage has ever
 // held it. Where a timeline of that name was deleted, another life begins.
 func (k *Keeper) CreateTimeline(ctx context.Context, id timeline.ID, source string, isNew bool) error {
-	return k.create(ctx, id, timeline.Creation{Source: source, New: isNew, Again: true})
+	return k.create(ctx, id, "", timeline.Creation{Source: source, New: isNew, Again: true})
 }
 
-func (k *Keeper) create(ctx context.Context, id timeline.ID, with timeline.Creation) error {
+// AttachTimeline makes a timeline of what object storage has of one of its lives:
+// of one that was deleted with its objects kept, which begins again, or of the one
+// that goes on. It is ErrExists where that life is here, and [backup.ErrAlive] where
+// another is, or goes on. See [backup.Store.Revive].
+func (k *Keeper) AttachTimeline(ctx context.Context, id timeline.ID, incarnation, source string) error {
+	return k.create(ctx, id, incarnation, timeline.Creation{Source: source})
+}
+
+// create makes a timeline; with an incarnation, of that life in object storage.
+func (k *Keeper) create(ctx context.Context, id timeline.ID, incarnation string, with timeline.Creation) error {
 	if err := checkConninfo(k.cfg.NodeID, with.Source); err != nil {
 		return err
 	}
 	return k.do(ctx, id, opCreate, func(ctx context.Context) error {
-		if _, err := k.member(id); err == nil {
-			return fmt.Errorf("timeline %s: %w", id, ErrExists)
+		if m, err := k.member(id); err == nil {
+			return m.taken(incarnation)
 		}
 		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
 			return err
 		}
-		return k.makeTimeline(ctx, id, with)
+		return k.makeTimeline(ctx, id, incarnation, with)
 	})
+}
+
+// taken is why a timeline is not made.
+func (m *Member) taken(incarnation string) error {
+	if here := string(m.Control().Incarnation); incarnation != "" && incarnation != here {
+		return fmt.Errorf("timeline %s: %w: its incarnation is %s", m.ID(), backup.ErrAlive, here)
+	}
+	return fmt.Errorf("timeline %s: %w", m.ID(), ErrExists)
 }
 
 // makeTimeline holds the tenant's gate, so that the tenant's directory does not go
 // before the work is done.
-func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, with timeline.Creation) error {
+func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, incarnation string, with timeline.Creation) error {
 	k.mu.Lock()
 	t := k.tenants[id.Tenant]
 	ending := t != nil && t.ending
@@ -189,6 +207,13 @@ func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, with timeline
 		return err
 	}
 	defer pass.Leave()
+	if incarnation != "" {
+		met, err := k.revive(ctx, t, id, incarnation)
+		if err != nil {
+			return fmt.Errorf("timeline %s: %w", id, err)
+		}
+		with.Met = &met
+	}
 	tl, err := timeline.Create(t.Context(), k.timelineConfig(id), id, with)
 	if err != nil {
 		return err
@@ -293,7 +318,9 @@ func (k *Keeper) deleteSteps(ctx context.Context, m *Member, keepObjects bool) e
 		return err
 	}
 	m.SetOperation(opDelete, "slot")
-	k.dropSlot(ctx, m, source)
+	if err := k.dropSlot(ctx, m, source); err != nil {
+		return err
+	}
 	m.SetOperation(opDelete, "files")
 	if err := m.RemoveFiles(); err != nil {
 		return err
@@ -314,27 +341,32 @@ func markDeleting(ctx context.Context, m *Member, keepObjects bool) error {
 	return m.MarkDeleting(ctx, keepObjects)
 }
 
-// dropSlot lets the source forget us, so that it does not keep WAL for ever;
-// also while the node stops, within a limit. A source that cannot be reached does
-// not hold a deletion up: the log names the slot that somebody has to drop.
-func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) {
+// dropSlot lets the source forget us, so that it does not keep WAL for ever. A
+// source that cannot be reached within a limit does not hold a deletion up: the log
+// names the slot that somebody has to drop. The error is why ctx has ended: then
+// the next start tries again.
+func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) error {
 	if source == "" {
-		return
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropSlotTimeout)
+	within, cancel := context.WithTimeout(ctx, dropSlotTimeout)
 	defer cancel()
-	err := replication.DropSlot(ctx, m.replicationConfig(source))
-	for inUse(err) && ctx.Err() == nil { // by our own last connection, which the source has not seen the end of
+	err := replication.DropSlot(within, m.replicationConfig(source))
+	for inUse(err) && within.Err() == nil { // by our own last connection, which the source has not seen the end of
 		select {
-		case <-ctx.Done():
+		case <-within.Done():
 		case <-time.After(dropSlotAgain):
-			err = replication.DropSlot(ctx, m.replicationConfig(source))
+			err = replication.DropSlot(within, m.replicationConfig(source))
 		}
+	}
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "slot is left on the source, drop it there: it keeps WAL",
 			slog.String("timeline", m.ID().String()), slog.String("slot", replication.SlotName(k.cfg.NodeID)), slog.Any("error", err))
 	}
+	return nil
 }
 
 func inUse(err error) bool {

@@ -100,20 +100,17 @@ func (m *Member) meetEmpty(ctx context.Context) error {
 	return m.meetAs(ctx, store, id)
 }
 
-// meetAs takes over the identity, and all that was decided with it.
+// meetAs takes over the identity, and all that was decided with it. A try that cannot find out what was decided is one of the
+// receiver's, which is started again: the operation is told once, when it is known what is taken over.
 func (m *Member) meetAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
-	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opRestore)
-	err := m.restoreAs(ctx, store, id)
-	end(err)
-	return err
-}
-
-func (m *Member) restoreAs(ctx context.Context, store *backup.Store, id backup.Identity) error {
 	met, err := surveyed(ctx, store, m.ID(), id, m.Control().Start.LSN)
 	if err != nil {
 		return err
 	}
-	return m.meeting(ctx, met)
+	ctx, end := m.keeper.cfg.Events.operation(ctx, ctx, m.ID(), opRestore)
+	err = m.meeting(ctx, met)
+	end(err)
+	return err
 }
 
 // meeting takes over what was decided where the nodes of the timeline meet.
@@ -148,7 +145,7 @@ func surveyed(ctx context.Context, store *backup.Store, id timeline.ID, as backu
 
 func meeting(store *backup.Store, id backup.Identity) timeline.Meeting {
 	return timeline.Meeting{
-		Incarnation: timeline.Incarnation(id.Incarnation), SystemID: id.SystemID, SegmentSize: id.SegmentSize,
+		Incarnation: timeline.Incarnation(id.Incarnation), Revived: id.Revived, SystemID: id.SystemID, SegmentSize: id.SegmentSize,
 		StoreID: store.ID(), Compression: string(id.Compression),
 	}
 }
@@ -188,7 +185,11 @@ func (m *Member) refreshWithin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	met := meeting(m.keeper.depot.store.Load(), t.Identity())
+	store := m.keeper.depot.store.Load()
+	met := meeting(store, t.Identity())
+	if met.Revived, err = revivedSince(ctx, store, m.ID(), t.Identity()); err != nil {
+		return err
+	}
 	for _, s := range decided {
 		met.Seals = append(met.Seals, timeline.Seal{TLI: s.TLI, End: s.End, At: s.At, DataLossAccepted: s.DataLossAccepted})
 	}
@@ -199,6 +200,20 @@ func (m *Member) refreshWithin(ctx context.Context) error {
 		}
 	}
 	return m.Meet(ctx, met)
+}
+
+// revivedSince is how often a life came back, if it is the one that goes on.
+func revivedSince(ctx context.Context, store *backup.Store, id timeline.ID, known backup.Identity) (int, error) {
+	newest, err := store.Find(ctx, string(id.Tenant), id.Name)
+	switch {
+	case errors.Is(err, backup.ErrDeleted):
+		return known.Revived, nil
+	case err != nil:
+		return 0, err
+	case newest.Incarnation != known.Incarnation:
+		return known.Revived, nil
+	}
+	return newest.Revived, nil
 }
 
 // stored returns the timeline in object storage, once its identity is decided
@@ -221,11 +236,12 @@ func (m *Member) stored(ctx context.Context) (*backup.Timeline, error) {
 	if c.Stored.StoreID != store.ID() {
 		return nil, fmt.Errorf("%w: its id is %s, and was %s; set object_store.url back", timeline.ErrOtherStore, store.ID(), c.Stored.StoreID)
 	}
-	if have := m.storedTimeline.Load(); have != nil && have.store == store && have.Identity().Incarnation == string(c.Incarnation) {
+	if have := m.storedTimeline.Load(); have != nil && have.store == store && have.Identity().Incarnation == string(c.Incarnation) &&
+		have.Identity().Revived == c.Revived {
 		return have.Timeline, nil
 	}
 	t := &storedTimeline{store: store, Timeline: store.Timeline(string(m.ID().Tenant), m.ID().Name, backup.Identity{
-		Incarnation: string(c.Incarnation), SystemID: c.SystemID, SegmentSize: c.SegmentSize, Compression: backup.Compression(c.Stored.Compression),
+		Incarnation: string(c.Incarnation), Revived: c.Revived, SystemID: c.SystemID, SegmentSize: c.SegmentSize, Compression: backup.Compression(c.Stored.Compression),
 	})}
 	m.storedTimeline.Store(t)
 	return t.Timeline, nil

@@ -169,7 +169,7 @@ func (c *change) run(ctx context.Context, steps []step) error {
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() == nil && !errors.Is(err, ErrWaitedFor) {
+	if ctx.Err() == nil && !errors.Is(err, ErrWaitedFor) && !errors.Is(err, timeline.ErrShuttingDown) {
 		c.k.cfg.Log.LogAttrs(ctx, slog.LevelError, "change of a tenant's mode did not end",
 			slog.String("tenant", string(c.id)), slog.String("mode", string(c.to)), slog.Bool("goes_on_when_asked_again", c.marked), slog.Any("error", err))
 	}
@@ -321,7 +321,13 @@ func (c *change) check(ctx context.Context) error {
 	if c.force {
 		return nil
 	}
-	return c.each(func(m *Member) error { return m.waitedFor(ctx) })
+	return c.each(func(m *Member) error {
+		source := m.Control().Source
+		if state, _ := m.State(); source == "" || state != timeline.StateRunning {
+			return nil
+		}
+		return m.during(ctx, func(ctx context.Context) error { return m.waitedFor(ctx, source) })
+	})
 }
 
 // each does the work for all timelines side by side.
@@ -342,16 +348,7 @@ func (c *change) each(work func(*Member) error) error {
 
 // waitedFor fails if the source names this node in synchronous_standby_names, or
 // did when it was last heard of.
-func (m *Member) waitedFor(ctx context.Context) error {
-	source := m.Control().Source
-	if state, _ := m.State(); source == "" || state != timeline.StateRunning {
-		return nil
-	}
-	pass, err := m.Enter(ctx, holderRequest)
-	if err != nil {
-		return err
-	}
-	defer pass.Leave()
+func (m *Member) waitedFor(ctx context.Context, source string) error {
 	asked, cancel := context.WithTimeout(ctx, askSourceWithin)
 	defer cancel()
 	q := m.Quorum()
@@ -361,6 +358,8 @@ func (m *Member) waitedFor(ctx context.Context) error {
 		err = errors.Join(err, m.readSettings(ctx, set))
 	}
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
 	case !q.Synchronous && (err == nil || !q.Unbounded):
 		return nil
 	case err != nil:
@@ -435,10 +434,7 @@ func (c *change) leave(ctx context.Context) error {
 }
 
 func (c *change) slot(ctx context.Context) error {
-	return c.each(func(m *Member) error {
-		c.k.dropSlot(ctx, m, m.Control().Source)
-		return nil
-	})
+	return c.each(func(m *Member) error { return c.k.dropSlot(ctx, m, m.Control().Source) })
 }
 
 // files removes the WAL that object storage has. What only this node has stays; an

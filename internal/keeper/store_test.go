@@ -362,6 +362,39 @@ func TestRangeToUpload(t *testing.T) {
 	}
 }
 
+// TestRestoreIsToldOnce, however often it was tried in vain.
+func TestRestoreIsToldOnce(t *testing.T) {
+	dir := objects(t)
+	k := newHome(t).start(t, with(dir))
+	m := create(t, k, main1)
+	w := source(start + mib)
+	receive(t, m, w, w.End())
+	must(t, k.Drain(t.Context()))
+	stop(t, k)
+
+	_, id := look(t, dir)
+	var told []string
+	k = newHome(t).start(t, with(dir), func(c *Config) {
+		c.Events.Operation = func(ctx, _ context.Context, _ timeline.ID, name string) (context.Context, func(error)) {
+			return ctx, func(err error) { told = append(told, fmt.Sprint(name, " ", err)) }
+		}
+	})
+	m = create(t, k, main1)
+	told = nil
+	for range 2 {
+		seal := filepath.Join(dir, "acme", "main", id.Incarnation, "seal", "00000001")
+		must(t, errors.Join(os.MkdirAll(filepath.Dir(seal), 0o755), os.WriteFile(seal, []byte("damaged"), 0o600)))
+		if err := m.meet(t.Context()); err == nil || len(told) > 0 {
+			t.Errorf("a try with a damaged seal: %v, told was %q", err, told)
+		}
+		must(t, os.RemoveAll(filepath.Dir(seal)))
+	}
+	must(t, m.meet(t.Context()))
+	if want := []string{opRestore + " <nil>"}; !slices.Equal(told, want) {
+		t.Errorf("told was %q, want %q", told, want)
+	}
+}
+
 // TestEmptyDiskHandsBackWhatObjectStorageHas, and its own "not there" counts for nothing (F10).
 func TestEmptyDiskHandsBackWhatObjectStorageHas(t *testing.T) {
 	dir := objects(t)

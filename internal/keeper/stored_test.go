@@ -57,7 +57,7 @@ func TestOpenStoredFindsTheNewestLife(t *testing.T) {
 		t.Errorf("where there was none: %v", err)
 	}
 	first := adopt(t, s)
-	must(t, first.Bury(t.Context(), true))
+	bury(t, first, true)
 	if _, err := OpenStored(t.Context(), s, main1, ""); !errors.Is(err, backup.ErrDeleted) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("where the last one has ended: %v", err)
 	}
@@ -177,4 +177,11 @@ func TestStoreThatIsAnother(t *testing.T) {
 	if _, err := OpenStored(t.Context(), s, timeline.ID{Tenant: "acme", Name: "other"}, ""); !errors.Is(err, backup.ErrNoBucket) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// bury ends a life in object storage.
+func bury(t *testing.T, tl *backup.Timeline, keepObjects bool) {
+	t.Helper()
+	_, err := tl.Bury(t.Context(), keepObjects)
+	must(t, err)
 }

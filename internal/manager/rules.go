@@ -103,7 +103,7 @@ type rule struct {
 // rules has every task there is. The order is that of decisions, and of Starts.
 var rules = [...]rule{
 	receiveRule: {task: Receive, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
-	{task: Settings, wanted: wantsSource, ofSource: true, pauseCap: retryCap},
+	{task: Settings, wanted: wantsSettings, finish: WhyNotConnected, ofSource: true, pauseCap: retryCap},
 	backupRule:  {task: Backup, wanted: wantsBackup, finish: WhyNothingToBackUp, pauseCap: backupRetryCap},
 	partialRule: {task: BackupPartial, wanted: wantsPartial, finish: WhyStored, pauseCap: backupRetryCap},
 	{task: Follow, wanted: wantsFollow, pauseCap: backupRetryCap},
@@ -130,6 +130,17 @@ func wantsSource(v *view, _ time.Time, cfg *Config) (bool, Why) {
 		return false, WhyDraining
 	}
 	return true, WhySourceSet
+}
+
+// wantsSettings: who does not let the receiver in is not asked for settings beside it. Thousands of timelines whose sources are away
+// try half as often, and what a receiver is refused for would be the second error of one fault.
+func wantsSettings(v *view, now time.Time, cfg *Config) (bool, Why) {
+	wanted, why := wantsSource(v, now, cfg)
+	r := v.status(Receive)
+	if wanted && r.Generation == v.SourceGeneration && r.FruitlessRuns > 0 && !r.Progressed {
+		return false, WhyNotConnected
+	}
+	return wanted, why
 }
 
 func wantsFollow(v *view, _ time.Time, cfg *Config) (bool, Why) {

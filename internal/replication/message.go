@@ -61,6 +61,15 @@ func (s *stream) message(ctx context.Context, typ byte, body []byte) error {
 
 // begin is the source's CopyBoth: it agrees. It may do so twice; see retreat.
 func (s *stream) begin(ctx context.Context) error {
+	if _, err := Apart(func() (struct{}, error) { return struct{}{}, s.meet(ctx) }); err != nil {
+		return err
+	}
+	s.phase, s.voice.open = copying, true
+	return nil
+}
+
+// meet lets the source in, and what it sends be compared.
+func (s *stream) meet(ctx context.Context) error {
 	r, first := s.receiver, !s.admitted
 	s.admitted = true
 	if first {
@@ -72,11 +81,8 @@ func (s *stream) begin(ctx context.Context) error {
 		return err
 	}
 	if first {
-		if err := s.introduce(ctx); err != nil {
-			return err
-		}
+		return s.introduce(ctx)
 	}
-	s.phase, s.voice.open = copying, true
 	return nil
 }
 

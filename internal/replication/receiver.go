@@ -51,21 +51,30 @@ func (r *Receiver) Run(ctx context.Context) error {
 
 // session is Run without the telling.
 func (r *Receiver) session(ctx context.Context) error {
-	l, err := connect(ctx, r.cfg, r.cfg.NodeID)
+	s, err := Apart(func() (*stream, error) { return r.enter(ctx) })
 	if err != nil {
 		return err
+	}
+	return s.run(ctx)
+}
+
+// enter connects, and asks all that is to be asked before the stream.
+func (r *Receiver) enter(ctx context.Context) (*stream, error) {
+	l, err := connect(ctx, r.cfg, r.cfg.NodeID)
+	if err != nil {
+		return nil, err
 	}
 	e, err := r.prepare(ctx, l)
 	if err != nil {
 		l.close(r.cfg.GoodbyeTimeout)
-		return err
+		return nil, err
 	}
 	w, err := l.hijack(r.cfg.limits())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.tracker.asked()
-	return newStream(r, w, e).run(ctx)
+	return newStream(r, w, e), nil
 }
 
 // prepare finds out who is there, decides, and makes the slot. The sink is only asked.

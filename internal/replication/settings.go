@@ -39,6 +39,20 @@ func (l *link) settings(ctx context.Context) (Settings, error) {
 	return set, nil
 }
 
+// tellSettings reads and tells them, on a connection that rests between two readings.
+func (l *link) tellSettings(ctx context.Context, tell func(Settings)) error {
+	if err := l.awaken(); err != nil {
+		return err
+	}
+	set, err := l.settings(ctx)
+	if err != nil {
+		return err
+	}
+	l.rest()
+	tell(set)
+	return nil
+}
+
 // auxiliary is how a connection beside the stream is called: not by the name in synchronous_standby_names.
 func auxiliary(cfg Config, purpose string) string {
 	return fmt.Sprintf("sluice %s (%s)", cfg.NodeID, purpose)
@@ -49,7 +63,7 @@ func auxiliary(cfg Config, purpose string) string {
 // they must be asked for again and again. It takes one of the source's max_wal_senders.
 func WatchSettings(ctx context.Context, cfg Config, every time.Duration, tell func(Settings)) error {
 	cfg = cfg.withDefaults()
-	l, err := connect(ctx, cfg, auxiliary(cfg, "settings"))
+	l, err := Apart(func() (*link, error) { return connect(ctx, cfg, auxiliary(cfg, "settings")) })
 	if err != nil {
 		return err
 	}
@@ -57,15 +71,10 @@ func WatchSettings(ctx context.Context, cfg Config, every time.Duration, tell fu
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		if err := l.awaken(); err != nil {
-			return err
-		}
-		set, err := l.settings(ctx)
+		_, err := Apart(func() (struct{}, error) { return struct{}{}, l.tellSettings(ctx, tell) })
 		if err != nil {
 			return err
 		}
-		tell(set)
-		l.rest()
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -38,7 +38,10 @@ type Control struct {
 	Tenant      TenantID    `json:"tenant"`
 	Timeline    string      `json:"timeline"`
 	Incarnation Incarnation `json:"incarnation"`
-	CreatedAt   time.Time   `json:"created_at"`
+	// Revived is how often that life came back after its end, as far as this node
+	// knows: a deletion ends no later one.
+	Revived   int       `json:"revived,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
 
 	// Source is the conninfo that is streamed from; "" = none.
 	Source string `json:"source,omitempty"`

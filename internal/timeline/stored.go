@@ -48,6 +48,7 @@ var (
 // Meeting is what object storage said of a timeline.
 type Meeting struct {
 	Incarnation Incarnation
+	Revived     int // how often that life came back after its end
 	SystemID    uint64
 	SegmentSize pg.SegmentSize
 	StoreID     string
@@ -85,12 +86,15 @@ func (t *Timeline) Meet(ctx context.Context, m Meeting) error {
 func (c *Control) meet(m Meeting) {
 	if c.Stored == nil {
 		c.Stored = &Stored{StoreID: m.StoreID, Compression: m.Compression, Backup: m.Backup}
-		c.Incarnation, c.SystemID, c.SegmentSize = m.Incarnation, m.SystemID, m.SegmentSize
+		c.Incarnation, c.Revived, c.SystemID, c.SegmentSize = m.Incarnation, m.Revived, m.SystemID, m.SegmentSize
 		if m.Backup.LSN == 0 {
 			c.Stored.Backup = c.Start // nothing is there; what is held begins here
 		}
 	} else if c.Start.TLI == 0 {
 		c.Stored.Backup = later(c.Stored.Backup, m.Backup) // what others have brought there is not to be streamed again
+	}
+	if c.Incarnation == m.Incarnation && !c.Deleting { // what was to be deleted is the life that was known then
+		c.Revived = max(c.Revived, m.Revived)
 	}
 	if m.Newest.TLI > c.Stored.Newest.TLI {
 		c.Stored.Newest = m.Newest
@@ -119,7 +123,7 @@ func (c *Control) takeSeal(theirs Seal) {
 
 func (c Control) sameDecisions(o Control) bool {
 	return c.Stored != nil && o.Stored != nil && c.Stored.Newest.TLI == o.Stored.Newest.TLI && c.Stored.Backup == o.Stored.Backup &&
-		slices.Equal(c.Seals, o.Seals) && c.Promised == o.Promised
+		slices.Equal(c.Seals, o.Seals) && c.Promised == o.Promised && c.Revived == o.Revived
 }
 
 // HoldsNothing reports whether no byte of WAL was ever received.

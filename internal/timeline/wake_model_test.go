@@ -5,16 +5,21 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
 	"testing"
 	"time"
+
+	"github.com/sluicewal/sluice/internal/explore"
 )
 
 // watcher is a manager without tasks: it looks at the state, says what is worth
 // waking for, and waits. What it saw last must be what there is when everybody
 // else is done.
 type watcher struct {
+	order    *explore.Order
+	ctx      context.Context // ends the watcher, when nobody can wake it any more
+	stop     context.CancelFunc
 	wake     *Wake
+	writers  int    // who still has news to bring
 	state    uint64 // the quantity; a step before each use makes it shared memory
 	saw      uint64
 	reasons  WakeReasons
@@ -26,16 +31,28 @@ type watcher struct {
 	ring func(w *Wake, r WakeReason)
 }
 
-func newWatcher() *watcher {
-	return &watcher{
-		wake: NewWake(),
-		arm:  func(w *watcher, threshold uint64) { w.wake.Flush.Arm(threshold, ReasonWALResumed, w.look) },
+func newWatcher(o *explore.Order, change func(*watcher)) *watcher {
+	w := &watcher{
+		order: o,
+		wake:  NewWake(),
+		arm:   func(w *watcher, threshold uint64) { w.wake.Flush.Arm(threshold, ReasonWALResumed, w.look) },
 		set: func(w *watcher, v uint64) {
 			w.store(v)
 			w.wake.Flush.Set(v)
 		},
 		ring: (*Wake).Ring,
 	}
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.wake.pause = w.pause
+	change(w)
+	o.Go("watcher", w.watch)
+	return w
+}
+
+// brings adds a goroutine that has news.
+func (w *watcher) brings(name string, news func()) {
+	w.writers++
+	w.order.Go(name, func() { news(); w.writers-- })
 }
 
 func (w *watcher) look() uint64 {
@@ -52,11 +69,24 @@ func (w *watcher) watch() {
 	for {
 		w.saw = w.look()
 		w.arm(w, w.saw+1)
-		reasons, err := w.wake.Wait(context.Background(), time.Time{})
+		reasons, err := w.wake.Wait(w.ctx, time.Time{})
 		if err != nil {
 			return
 		}
 		w.reasons |= reasons
+	}
+}
+
+// pause makes each step of the real code one of the order. The watcher is let go
+// when it would sleep for ever: all news is out, and the bell did not ring.
+func (w *watcher) pause(s step) {
+	if s != stepBell {
+		w.order.Step(nil)
+		return
+	}
+	w.order.Step(func() bool { return len(w.wake.bell) > 0 || w.writers == 0 })
+	if len(w.wake.bell) == 0 {
+		w.stop()
 	}
 }
 
@@ -73,35 +103,34 @@ func (w *watcher) verify() error {
 	return nil
 }
 
+type build = func(*explore.Order) (judge func() error)
+
 // setsOnce has one writer that moves the mark once.
-func setsOnce(change func(*watcher)) func() model {
-	return func() model {
-		w := newWatcher()
-		change(w)
-		set := func() { w.set(w, 1) }
-		return model{wake: w.wake, threads: []func(){w.watch, set}, verify: w.verify}
+func setsOnce(change func(*watcher)) build {
+	return func(o *explore.Order) func() error {
+		w := newWatcher(o, change)
+		w.brings("writer", func() { w.set(w, 1) })
+		return w.verify
 	}
 }
 
 // setsTwice has one writer that moves the mark twice.
-func setsTwice(change func(*watcher)) func() model {
-	return func() model {
-		w := newWatcher()
-		change(w)
-		set := func() { w.set(w, 1); w.set(w, 2) }
-		return model{wake: w.wake, threads: []func(){w.watch, set}, verify: w.verify}
+func setsTwice(change func(*watcher)) build {
+	return func(o *explore.Order) func() error {
+		w := newWatcher(o, change)
+		w.brings("writer", func() { w.set(w, 1); w.set(w, 2) })
+		return w.verify
 	}
 }
 
 // setsAndRings has a writer of the mark and one of an event.
-func setsAndRings(change func(*watcher)) func() model {
-	return func() model {
-		w := newWatcher()
+func setsAndRings(change func(*watcher)) build {
+	return func(o *explore.Order) func() error {
+		w := newWatcher(o, change)
 		w.expected = ReasonRequest.set()
-		change(w)
-		set := func() { w.set(w, 1) }
-		ring := func() { w.ring(w.wake, ReasonRequest) }
-		return model{wake: w.wake, threads: []func(){w.watch, set, ring}, verify: w.verify}
+		w.brings("writer", func() { w.set(w, 1) })
+		w.brings("ringer", func() { w.ring(w.wake, ReasonRequest) })
+		return w.verify
 	}
 }
 
@@ -114,19 +143,19 @@ var interruptions = flag.Int("wake.interruptions", 3, "how often a goroutine is 
 func TestNoNewsIsLost(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		build         func(func(*watcher)) func() model
+		build         func(func(*watcher)) build
 		interruptions int
 	}{
-		{"a mark set once", setsOnce, math.MaxInt},
+		{"a mark set once", setsOnce, explore.All},
 		{"a mark set twice", setsTwice, *interruptions},
 		{"a mark and an event", setsAndRings, *interruptions},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			schedules, err := explore(c.build(func(*watcher) {}), c.interruptions)
+			orders, err := explore.Orders(c.interruptions, c.build(func(*watcher) {}))
 			if err != nil {
-				t.Fatalf("order %d: the manager %v", schedules, err)
+				t.Fatalf("order %d: the manager %v", orders, err)
 			}
-			t.Logf("%d orders", schedules)
+			t.Logf("%d orders", orders)
 		})
 	}
 }
@@ -134,7 +163,7 @@ func TestNoNewsIsLost(t *testing.T) {
 // TestModelFindsSeededBugs shows that the model could find what it looks for:
 // each of the orders that Dekker's argument forbids loses news.
 func TestModelFindsSeededBugs(t *testing.T) {
-	for name, build := range map[string]func() model{
+	for name, build := range map[string]build{
 		"the manager looks before it arms": setsTwice(func(w *watcher) {
 			w.arm = func(w *watcher, threshold uint64) {
 				v := w.look()
@@ -170,11 +199,11 @@ func TestModelFindsSeededBugs(t *testing.T) {
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			schedules, err := explore(build, *interruptions)
+			orders, err := explore.Orders(*interruptions, build)
 			if err == nil {
-				t.Fatalf("not found in %d orders", schedules)
+				t.Fatalf("not found in %d orders", orders)
 			}
-			t.Logf("order %d: the manager %v", schedules, err)
+			t.Logf("order %d: the manager %v", orders, err)
 		})
 	}
 }

@@ -17,6 +17,7 @@ type fault struct {
 	// labels are those that the alert must have, its name among them.
 	labels map[string]string
 	begin  func(context.Context) error
+	during func() // what else is looked at while the alert fires; nil: nothing
 	end    func(context.Context) error
 	// fires and resolves are how long that may take: the rule's 'for' and the windows in it, what notices the fault, and some scrapes.
 	fires, resolves time.Duration
@@ -40,6 +41,9 @@ func (o *observed) inject(f fault) error {
 		return errors.Join(fmt.Errorf("%s: %w", f.title, err), f.end(o.ctx))
 	}
 	o.say("   fires after %v: %s", took.Round(time.Second), a)
+	if f.during != nil {
+		f.during()
+	}
 	if err := f.end(o.ctx); err != nil {
 		return fmt.Errorf("%s: end: %w", f.title, err)
 	}
@@ -120,12 +124,11 @@ func (o *observed) stuckReader() fault {
 			return err
 		}
 		o.download(n, "reader", segment)
-		o.await("the reader is inside", func(ctx context.Context) bool { return o.holds(ctx, n, "reader", "wal_download") })
+		o.await("the reader's read hangs", func(ctx context.Context) bool { return o.readHangs(ctx, n, "reader") })
 		go func() { stopped <- n.Stop(ctx) }()
 		return nil
 	}
 	end := func(ctx context.Context) error {
-		o.say("   its trace, while it waits: %s", o.jaeger.showsWaiting(o.world, "wal_download"))
 		if err := o.switchOff(n, "reader", "read-hangs"); err != nil {
 			return err
 		}
@@ -141,7 +144,10 @@ func (o *observed) stuckReader() fault {
 	return fault{
 		title:  "node " + n.ID() + " stops, and a reader of acme/reader whose disk read hangs is inside",
 		labels: of("SluiceGateCloseStuck", "instance", address(n), "tenant", tenant, "timeline", "reader", "holder", "wal_download"),
-		begin:  begin, end: end, fires: time.Minute, resolves: time.Minute,
+		begin:  begin, end: end, fires: time.Minute, resolves: 2 * time.Minute,
+		during: func() {
+			o.say("   its trace, while it waits: %s", o.jaeger.showsWaiting(o.world, "wal_download"))
+		},
 		explains: []map[string]string{
 			of("SluiceShutdownStageLate", "instance", address(n)),
 			// The timeline's manager waits as well, and with them the tenant.

@@ -103,6 +103,10 @@ func TestEachFaultFiresItsAlertAndNothingElse(t *testing.T) {
 	for range others {
 		errs = append(errs, <-results)
 	}
+	if *only == "" {
+		o.deleteWhileRead()
+		o.panels(happensInFault)
+	}
 	o.do(o.watch.prometheus.healthy(o.ctx))
 	for _, a := range o.record.unexplained() {
 		errs = append(errs, fmt.Errorf("it fired, and no fault explains it: %s %v", a, a.Labels))
@@ -164,5 +168,6 @@ func TestNothingFiresWithoutFaults(t *testing.T) {
 	for _, a := range o.record.unexplained() {
 		t.Errorf("it fired, and nothing was wrong: %s %v", a, a.Labels)
 	}
+	o.panels(happensInCalm)
 	o.say("%d transactions were committed", o.load.commits.Load())
 }

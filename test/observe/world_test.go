@@ -49,7 +49,12 @@ func (w *world) do(err error) {
 // await waits until something is so.
 func (w *world) await(what string, so func(context.Context) bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	w.awaitFor(patience, what, so)
+}
+
+func (w *world) awaitFor(atMost time.Duration, what string, so func(context.Context) bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, atMost)
 	defer cancel()
 	if err := rig.Poll(ctx, 50*time.Millisecond, func() (bool, error) { return so(ctx), nil }); err != nil {
 		w.t.Fatalf("not so: %s: %v", what, err)
@@ -87,12 +92,11 @@ func (w *world) switchOff(node *rig.Node, timeline, fault string) error {
 	return os.Remove(filepath.Join(w.faults(node.ID()), tenant, timeline, fault))
 }
 
-// addSource starts a PostgreSQL with segments of 1 MiB, of which every node keeps the timeline. Its commits wait for all
-// nodes but one, or for the only one.
-func (w *world) addSource(timeline string) {
+// startSource starts a PostgreSQL with segments of 1 MiB.
+func (w *world) startSource(name string) *pgserver.Server {
 	w.t.Helper()
 	s, err := pgserver.Start(w.ctx, pgserver.Options{
-		Dir: filepath.Join(w.dir, "pg-"+timeline), SegmentSizeMiB: 1,
+		Dir: filepath.Join(w.dir, "pg-"+name), SegmentSizeMiB: 1,
 		Config: map[string]string{"autovacuum": "off", "max_wal_senders": "12", "wal_keep_size": "128MB", "shared_buffers": "16MB"},
 	})
 	w.do(err)
@@ -101,6 +105,14 @@ func (w *world) addSource(timeline string) {
 			w.t.Error(err)
 		}
 	})
+	return s
+}
+
+// addSource starts a PostgreSQL of which every node keeps the timeline. Its commits wait for all nodes but one, or for the only
+// one.
+func (w *world) addSource(timeline string) {
+	w.t.Helper()
+	s := w.startSource(timeline)
 	w.sources[timeline] = s
 	w.do(s.Exec(w.ctx, "CREATE TABLE ledger (id bigserial PRIMARY KEY, note text)"))
 	var ids []string
@@ -158,8 +170,12 @@ func (w *world) download(n *rig.Node, timeline, segment string) (ended <-chan st
 	return done
 }
 
-// holds says whether a holder of that kind is inside a timeline.
-func (w *world) holds(ctx context.Context, n *rig.Node, timeline, holder string) bool {
-	status, body, err := n.Get(ctx, "/v1/tenants/"+tenant+"/timelines/"+timeline)
-	return err == nil && status == http.StatusOK && strings.Contains(string(body), `"name":"`+holder+`"`)
+// readHangs says whether a reader is inside a timeline whose read of the disk hangs. Inside alone is not enough: one that asks
+// object storage first would leave at once when the node stops.
+func (w *world) readHangs(ctx context.Context, n *rig.Node, timeline string) bool {
+	says := func(path, word string) bool {
+		status, body, err := n.Get(ctx, path)
+		return err == nil && status == http.StatusOK && strings.Contains(string(body), word)
+	}
+	return says("/v1/tenants/"+tenant+"/timelines/"+timeline, `"name":"wal_download"`) && says("/v1/goroutines", "keeper.hangingFile.ReadAt")
 }

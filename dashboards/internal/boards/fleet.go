@@ -14,7 +14,7 @@ func fleet() *Board {
 				number("Timelines no node streams", "none", "Running timelines that are not connected to their source on any node. Their commits hang, or their source is down.",
 					now(`count(max by (tenant, timeline) (sluice_timeline_source_connected{t}) == 0 unless on (tenant, timeline) sluice_timeline_source_state{t,state="none"}) or vector(0)`, "")).
 					from(0, green).from(1, red).alert("SluiceSourceDisconnected"),
-				number("Timelines with too few nodes to seal", "none", "Fewer nodes vouch for them than have to seal: should the source fail, its end cannot be decided for sure.",
+				number("Too few nodes to seal", "none", "Timelines for which fewer nodes vouch than have to seal: should the source fail, its end cannot be decided for sure.",
 					now(`count(max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) < on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t})) or vector(0)`, "")).
 					from(0, green).from(1, red).alert("SluiceQuorumAtRisk"),
 				number("Broken timelines", "none", "Their control file or WAL could not be used when the node opened them.",
@@ -34,17 +34,17 @@ func fleet() *Board {
 				lines("Does object storage answer?", "percentunit", "Share of its operations that fail: denied, without an answer in time, or with an error.",
 					q(`sum by (instance) (`+countRate("sluice_objectstore_operation_duration_seconds", `{n,outcome=~"denied|cut|error"}`, "instance, outcome")+`)
 / sum by (instance) (`+countRate("sluice_objectstore_operation_duration_seconds", "{n}", "instance, outcome")+`)`, "{{instance}}")).
-					from(0.1, red).alert("SluiceObjectStoreErrors").empty("no operation is under way"),
+					from(0.1, red).alert("SluiceObjectStoreErrors").empty("no operation is under way", UnderLoad),
 			}},
 			{"Which are the worst?", []*Panel{
 				table("Which alerts fire?", "none", "Alerts of Sluice, with what they are about.",
-					now(`ALERTS{alertname=~"Sluice.*",alertstate="firing"}`, ""), "alertname", "severity", "tenant", "timeline", "instance").empty("all is well"),
+					now(`ALERTS{alertname=~"Sluice.*",alertstate="firing"}`, ""), "alertname", "severity", "tenant", "timeline", "instance").empty("all is well", StuckStop),
 				table("Which ten timelines wait longest for their upload?", "s", "Age of the oldest whole segment that is not in object storage, as the best node knows.",
-					now(`topk(10, min by (tenant, timeline) (sluice_timeline_backup_lag_seconds{t}))`, ""), "tenant", "timeline").from(900, red).alert("SluiceBackupLagAge").timelines(),
+					now(`topk(10, min by (tenant, timeline) (sluice_timeline_backup_lag_seconds{t}))`, ""), "tenant", "timeline").values("waits for").from(900, red).alert("SluiceBackupLagAge").timelines(),
 				table("Which ten timelines keep their manager busiest?", "ops", "Iterations a second. An idle timeline makes none, WAL at full speed a few for each segment.",
-					now(`topk(10, sum by (instance, tenant, timeline) (rate(sluice_timeline_iterations_total{t}[5m])))`, ""), "instance", "tenant", "timeline").alert("SluiceIterationStorm").timelines().traces("manager.iteration"),
+					now(`topk(10, sum by (instance, tenant, timeline) (rate(sluice_timeline_iterations_total{t}[5m])))`, ""), "instance", "tenant", "timeline").values("iterations").alert("SluiceIterationStorm").timelines().traces("manager.iteration"),
 				table("Which ten timelines restart their tasks most?", "none", "Starts of tasks after a failure, in the last hour.",
-					now(`topk(10, sum by (instance, tenant, timeline) (increase(sluice_timeline_task_restarts_total{t}[1h])))`, ""), "instance", "tenant", "timeline").alert("SluiceTaskRestarts").timelines().traces("task.end"),
+					now(`topk(10, sum by (instance, tenant, timeline) (increase(sluice_timeline_task_restarts_total{t}[1h])))`, ""), "instance", "tenant", "timeline").values("restarts").alert("SluiceTaskRestarts").timelines().traces("task.end"),
 			}},
 			{"What is there?", []*Panel{
 				table("What runs where?", "none", "Nodes with their versions.", now(`sluice_build_info{n}`, ""), "instance", "version", "revision", "go_version"),

@@ -10,7 +10,7 @@ func managers() *Board {
 					q(`sum by (reason) (rate(sluice_manager_iterations_total{n}[i]))`, "{{reason}}")).stack().alert("SluiceIterationStorm").traces("manager.iteration"),
 				lines("Do iterations achieve anything?", "percentunit", "Share of the iterations that did nothing, by node.",
 					q(`sum by (instance) (rate(sluice_manager_iterations_total{n,outcome="noop"}[i])) / sum by (instance) (rate(sluice_manager_iterations_total{n}[i]))`, "{{instance}}")).
-					from(0.8, yellow).alert("SluiceIterationsNoEffect").traces("manager.iteration").empty("no manager iterates"),
+					from(0.8, yellow).alert("SluiceIterationsNoEffect").traces("manager.iteration").empty("no manager iterates", UnderLoad),
 				lines("Is it more than timelines and WAL explain?", "percentunit", "Iterations of each node as a share of what is allowed: half of one a second for each timeline, and four for each MiB of WAL. Above 1 it is a storm.",
 					q(`sum by (instance) (rate(sluice_manager_iterations_total{n}[i]))
 / (0.5 * clamp_min(sum by (instance) (sluice_timelines{n,state="running"}), 20) + 4 * sum by (instance) (rate(sluice_wal_received_bytes_total{n}[i])) / 1048576)`, "{{instance}}")).
@@ -41,7 +41,7 @@ func managers() *Board {
 					q(`topk(10, increase(sluice_timeline_task_restarts_total{t}[3m]))`, "{{instance}} {{tenant}}/{{timeline}}")).from(1.01, yellow).timelines().traces("task.end"),
 				lines("How often is a failed task started again?", "ops", "Starts after a failure, by task.", q(`sum by (task) (rate(sluice_task_restarts_total{n}[i]))`, "{{task}}")).alert("SluiceTaskRestarts"),
 				lines("How long do tasks run?", "s", "Median of the ends, by task. A receiver that runs for milliseconds does not run.",
-					quantile(0.5, "sluice_task_duration_seconds", "{n}", "task", "{{task}}")).empty("no task ends"),
+					quantile(0.5, "sluice_task_duration_seconds", "{n}", "task", "{{task}}")).empty("no task ends", UnderLoad),
 				number("Panics", "none", "Tasks that panicked in the last day. Each one is a bug.",
 					now(`sum(increase(sluice_task_ends_total{n,outcome="panic"}[1d]))`, "")).from(0, green).from(0.5, red).alert("SluiceTaskPanicked").traces("task.end"),
 				number("Leaked tasks", "none", "Tasks that were started, did not end, and belong to no timeline.",

@@ -35,6 +35,7 @@ type Panel struct {
 	Queries           []Query
 	Alert             string // whose runbook it leads to; empty: none
 	Empty             string // while what is the case the panel has no data; empty: it always has
+	Seen              string // what has to happen for it to have data, where there is such a thing; see UnderLoad
 	Operation         string // of the traces that it leads to; empty: none
 
 	steps       []step
@@ -43,7 +44,9 @@ type Panel struct {
 	exemplars   bool
 	stacked     bool
 	signed      bool
+	named       bool // a number shows whose it is, not how much
 	columns     []string
+	value       string // the header over a table's values; empty: they say nothing, and are left out
 	w, h        int
 }
 
@@ -66,6 +69,23 @@ const (
 	red    = "red"
 	blue   = "blue"
 )
+
+// What has to happen for a panel to have data that may be empty. What test/observe lets happen, it tells dashboards/check, which
+// then wants data.
+const (
+	UnderLoad       = "load"                    // sources commit, and WAL is uploaded
+	StuckStop       = "a stop that waits"       // a node stops while a reader's disk read hangs
+	SilentSource    = "a silent source"         // no node streams a timeline
+	HandBack        = "WAL is handed back"      // by a node, or from object storage
+	Deletion        = "a deletion that waits"   // of a timeline for which no commit waits, while a reader's disk read hangs
+	FailedOperation = "an operation that fails" // a seal is taken back that is none
+	NoUploader      = "nodes that do not agree" // nobody uploads; no fault of a right program's that can be injected
+	TwoUploaders    = "two nodes that upload"   // for a moment, where two nodes have not heard of each other yet
+)
+
+// Unsure are those that no run lets happen, or not each time. Of their panels it is known that they have data from a node that has
+// every series (TestEveryPanelHasDataInBothFormsOfHistograms).
+func Unsure() []string { return []string{NoUploader, TwoUploaders} }
 
 // selectors are what the short forms in braces stand for: {n} a node's series, {t} a timeline's.
 var selectors = strings.NewReplacer(
@@ -97,12 +117,15 @@ func number(title, unit, text string, queries ...Query) *Panel {
 	return newPanel("stat", title, unit, text, 4, 4, queries)
 }
 
-// table shows present values; the columns are labels, and the value comes last.
+// table shows the labels of present values; see values.
 func table(title, unit, text string, query Query, columns ...string) *Panel {
 	p := newPanel("table", title, unit, text, 12, 8, []Query{query})
 	p.columns = columns
 	return p
 }
+
+// values shows the values, too, in the last column of a table.
+func (p *Panel) values(header string) *Panel { p.value = header; return p }
 
 // timelineOf shows states over time.
 func timelineOf(title, text string, queries ...Query) *Panel {
@@ -124,8 +147,8 @@ func (p *Panel) word(value, word, color string) *Panel {
 	return p
 }
 
-// empty says while what is the case there is no data.
-func (p *Panel) empty(while string) *Panel { p.Empty = while; return p }
+// empty says while what is the case there is no data, and in what of the run of all faults there is.
+func (p *Panel) empty(while, seen string) *Panel { p.Empty, p.Seen = while, seen; return p }
 
 // timelines says that each series is a timeline's, and leads to it.
 func (p *Panel) timelines() *Panel { p.perTimeline = true; return p }
@@ -141,6 +164,12 @@ func (p *Panel) stack() *Panel { p.stacked = true; return p }
 
 // belowZero says that values may be negative, and matter then.
 func (p *Panel) belowZero() *Panel { p.signed = true; return p }
+
+// names shows whose the number is, instead of it.
+func (p *Panel) names() *Panel { p.named = true; return p }
+
+// tall sets the height; a graph has 8.
+func (p *Panel) tall(h int) *Panel { p.h = h; return p }
 
 // wide sets the width, of 24.
 func (p *Panel) wide(w int) *Panel { p.w = w; return p }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -17,10 +17,13 @@ const runbooks = "https://github.com/sluicewal/sluice/blob/main/dashboards/runbo
 
 var prometheus = sourceJSON{"prometheus", "${datasource}"}
 
+// FullTitle is the dashboard's title among those of others.
+func (b *Board) FullTitle() string { return "Sluice / " + b.Title }
+
 // JSON is the dashboard as Grafana reads it.
 func (b *Board) JSON() ([]byte, error) {
 	d := dashboardJSON{
-		UID: "sluice-" + b.File, Title: "Sluice / " + b.Title, Description: b.Text, Tags: []string{tag}, SchemaVersion: 39,
+		UID: "sluice-" + b.File, Title: b.FullTitle(), Description: b.Text, Tags: []string{tag}, SchemaVersion: 39,
 		Editable: true, GraphTooltip: 1, Refresh: "10s", Time: timeJSON{"now-1h", "now"}, Timezone: "browser",
 		Templating: listJSON{b.variables()}, Annotations: listJSON{annotations()},
 		Links:  b.links(),
@@ -141,7 +144,7 @@ func (b *Board) layout() []*panelJSON {
 func (p *Panel) render() *panelJSON {
 	j := &panelJSON{
 		Type: p.Kind, Title: p.Title, Description: p.Description(), Datasource: &prometheus,
-		FieldConfig: &fieldConfigJSON{Defaults: p.field(), Overrides: []any{}}, Options: p.options(),
+		FieldConfig: &fieldConfigJSON{Defaults: p.field(), Overrides: p.overrides()}, Options: p.options(),
 	}
 	for i, query := range p.Queries {
 		t := targetJSON{
@@ -172,14 +175,25 @@ func (p *Panel) field() fieldJSON {
 	}
 	switch p.Kind {
 	case "timeseries":
-		f.Custom = map[string]any{"fillOpacity": 8, "lineWidth": 1, "showPoints": "never", "spanNulls": false}
+		f.Custom = map[string]any{"fillOpacity": 0, "lineWidth": 1, "showPoints": "never", "spanNulls": false}
 		if p.stacked {
 			f.Custom["stacking"] = map[string]any{"mode": "normal", "group": "A"}
 			f.Custom["fillOpacity"] = 40
 		}
+		if p.Unit == "percentunit" || p.Unit == "none" || p.Unit == "ops" || p.Unit == "reqps" {
+			f.Custom["axisSoftMax"] = 1 // where all is 0, Grafana would show an axis up to 100, of shares up to 10000%
+		}
 		if len(p.steps) > 0 {
 			f.Custom["thresholdsStyle"] = map[string]any{"mode": "dashed"}
 		}
+	case "table":
+		f.Custom = map[string]any{"minWidth": 80} // Grafana's 150 would push the last of six columns out of sight
+		f.Color = map[string]any{"mode": "thresholds"}
+	case "stat":
+		if p.Unit == "none" {
+			f.Decimals = new(int) // counts: what increase() makes up between two scrapes is no event
+		}
+		f.Color = map[string]any{"mode": "thresholds"}
 	default:
 		f.Color = map[string]any{"mode": "thresholds"}
 	}
@@ -216,11 +230,11 @@ func (p *Panel) options() map[string]any {
 	switch p.Kind {
 	case "timeseries":
 		return map[string]any{
-			"legend":  map[string]any{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}},
+			"legend":  map[string]any{"displayMode": "table", "placement": "bottom", "showLegend": true, "calcs": []string{"lastNotNull", "max"}, "sortBy": "Last *", "sortDesc": true},
 			"tooltip": map[string]any{"mode": "multi", "sort": "desc"},
 		}
 	case "stat":
-		return map[string]any{"reduceOptions": reduce, "colorMode": "value", "graphMode": "none", "textMode": "auto", "justifyMode": "auto", "orientation": "auto"}
+		return map[string]any{"reduceOptions": reduce, "colorMode": "value", "graphMode": "none", "textMode": p.textMode(), "justifyMode": "auto", "orientation": "auto"}
 	case "state-timeline":
 		return map[string]any{
 			"mergeValues": true, "showValue": "auto", "alignValue": "left", "rowHeight": 0.8,
@@ -230,17 +244,52 @@ func (p *Panel) options() map[string]any {
 	return map[string]any{"showHeader": true, "cellHeight": "sm"}
 }
 
-// tableColumns leaves the columns that are named, and the value under the panel's unit.
+// tableColumns leaves the columns that are named, and the value under its header, if that says something.
 func (p *Panel) tableColumns() []transformationJSON {
-	order := map[string]any{"Value": len(p.columns)}
-	for i, c := range p.columns {
-		order[c] = i
+	names, headers := p.columns, map[string]any{}
+	if p.value != "" {
+		names, headers = append(slices.Clone(names), "Value"), map[string]any{"Value": p.value}
 	}
-	keep := append([]string{"Value"}, p.columns...)
+	order := map[string]any{}
+	for i, name := range names {
+		order[name] = i
+	}
 	return []transformationJSON{
-		{"filterFieldsByName", map[string]any{"include": map[string]any{"names": keep}}},
-		{"organize", map[string]any{"indexByName": maps.Clone(order), "renameByName": map[string]any{}, "excludeByName": map[string]any{}}},
+		{"filterFieldsByName", map[string]any{"include": map[string]any{"names": names}}},
+		{"organize", map[string]any{"indexByName": order, "renameByName": headers, "excludeByName": map[string]any{}}},
 	}
+}
+
+// textMode is what a number shows.
+func (p *Panel) textMode() string {
+	if p.named {
+		return "name"
+	}
+	return "auto"
+}
+
+// overrides let a table's values have the colour of their threshold, and a limit be told from what it limits.
+func (p *Panel) overrides() []any {
+	switch {
+	case p.Kind == "table" && p.value != "" && len(p.steps) > 0:
+		return []any{override("byName", p.value, property{"custom.cellOptions", map[string]any{"type": "color-text"}})}
+	case p.Kind == "timeseries" && slices.ContainsFunc(p.Queries, func(q Query) bool { return strings.HasSuffix(q.Legend, limitSuffix) }):
+		return []any{override("byRegexp", "/"+limitSuffix+"$/", property{"custom.lineStyle", map[string]any{"fill": "dash", "dash": []int{10, 10}}})}
+	}
+	return []any{}
+}
+
+// limitSuffix ends the legend of what is a limit.
+const limitSuffix = " limit"
+
+// A property is what an override sets.
+type property struct {
+	ID    string `json:"id"`
+	Value any    `json:"value"`
+}
+
+func override(matcher, of string, properties ...property) any {
+	return map[string]any{"matcher": map[string]any{"id": matcher, "options": of}, "properties": properties}
 }
 
 // links lead from a series to what there is to know about it.

@@ -7,10 +7,10 @@ func oneTimeline() *Board {
 		Rows: []Row{
 			{"Is all well with it?", []*Panel{
 				timelineOf("In which state is it?", "Its state on each node.", q(`max by (instance, state) (sluice_timeline_state{t})`, "{{instance}} {{state}}")).
-					word("1", "here", blue).alert("SluiceTimelineBroken").wide(8),
+					word("1", "here", blue).alert("SluiceTimelineBroken").wide(7),
 				timelineOf("What is its source to it?", "The state of the connection to the source: connected, connecting, refused, missing_wal, sealed, poisoned; none where no source is set.",
-					q(`max by (instance, state) (sluice_timeline_source_state{t})`, "{{instance}} {{state}}")).word("1", "here", blue).alert("SluiceSourceDisconnected").wide(8),
-				table("Which life, which TLI?", "none", "Incarnation, mode and TLI on each node.", now(`sluice_timeline_info{t}`, ""), "instance", "incarnation", "mode", "tli").wide(8),
+					q(`max by (instance, state) (sluice_timeline_source_state{t})`, "{{instance}} {{state}}")).word("1", "here", blue).alert("SluiceSourceDisconnected").wide(7),
+				table("Which life, which TLI?", "none", "Incarnation, mode and TLI on each node.", now(`sluice_timeline_info{t}`, ""), "instance", "incarnation", "mode", "tli").wide(10),
 				number("Do commits wait for it?", "none", "Whether synchronous_standby_names names a node that keeps it.",
 					now(`max(sluice_timeline_synchronous{t})`, "")).word("0", "no", red).word("1", "yes", green).alert("SluiceNotSynchronous"),
 				number("Nodes that stream it", "none", "Nodes that are connected to the source.", now(`sum(sluice_timeline_source_connected{t})`, "")).from(0, red).from(1, green).alert("SluiceSourceDisconnected"),
@@ -18,7 +18,7 @@ func oneTimeline() *Board {
 					now(`max(sluice_timeline_quorum_ready{t})`, "ready"), now(`max(sluice_timeline_quorum_required{t})`, "needed")).alert("SluiceQuorumAtRisk"),
 				number("WAL that diverged", "bytes", "WAL that a promotion left out. It is kept aside, and never served.",
 					now(`max(sluice_timeline_diverged_bytes{t})`, "")).from(0, green).from(1, red).alert("SluiceDiverged"),
-				number("Who uploads it?", "none", "1 at the node that uploads it.", now(`max by (instance) (sluice_timeline_offloader{t})`, "{{instance}}")).alert("SluiceNoOffloader"),
+				number("Who uploads it?", "none", "The node whose turn it is, as it thinks.", now(`max by (instance) (sluice_timeline_offloader{t}) == 1`, "{{instance}}")).names().alert("SluiceNoOffloader").empty("nobody does", UnderLoad),
 				number("Is it active?", "none", "Whether it has something to tell the other nodes.",
 					now(`max(sluice_timeline_active{t})`, "")).word("0", "idle", blue).word("1", "active", green),
 			}},
@@ -28,7 +28,7 @@ func oneTimeline() *Board {
 				lines("How quickly does it move?", "Bps", "Growth of the durable position, on each node.",
 					q(`clamp_min(deriv(sluice_timeline_flush_lsn_bytes{t}[1m]), 0)`, "{{instance}}")).wide(12),
 				lines("How far is it behind its source?", "bytes", "WAL that the source has and the node has not made durable.",
-					q(`sluice_timeline_source_lag_bytes{t}`, "{{instance}}")).from(268435456, red).alert("SluiceSourceLag").empty("no node is connected to the source"),
+					q(`sluice_timeline_source_lag_bytes{t}`, "{{instance}}")).from(268435456, red).alert("SluiceSourceLag").empty("no node is connected to the source", UnderLoad),
 				lines("How much is not in object storage?", "bytes", "From the backup LSN to the commit LSN, the open segment included.",
 					q(`sluice_timeline_backup_lag_bytes{t}`, "{{instance}}")).from(1073741824, red).alert("SluiceBackupLagBytes").traces("backup.segment"),
 				lines("How long has a whole segment waited for its upload?", "s", "Age of the oldest whole segment that is not in object storage.",
@@ -38,7 +38,7 @@ func oneTimeline() *Board {
 			}},
 			{"What does it do?", []*Panel{
 				timelineOf("Which tasks run?", "Tasks of the timeline, on each node.",
-					q(`max by (instance, task) (sluice_timeline_tasks_running{t})`, "{{instance}} {{task}}")).word("0", "no", "text").word("1", "runs", green).traces("task.spawn"),
+					q(`max by (instance, task) (sluice_timeline_tasks_running{t})`, "{{instance}} {{task}}")).word("0", "no", "transparent").word("1", "runs", green).traces("task.spawn").tall(12),
 				lines("How often does its manager iterate?", "ops", "Iterations by what they did. One that is woken again and again for nothing storms.",
 					q(`sum by (instance, outcome) (rate(sluice_timeline_iterations_total{t}[i]))`, "{{instance}} {{outcome}}")).from(5, red).alert("SluiceIterationStorm").traces("manager.iteration").wide(12),
 				lines("How often are its tasks started again?", "none", "Starts after a failure, within five minutes.",
@@ -46,9 +46,9 @@ func oneTimeline() *Board {
 				lines("Who is inside its gate?", "none", "Passes that are held now. A shutdown waits until all are given back.",
 					q(`sluice_timeline_gate_holders{t}`, "{{instance}}")).traces("gate.hold").wide(12),
 				lines("What does a close wait for?", "s", "How long its gate has been closing.", q(`sluice_gate_closing_seconds{t}`, "{{instance}}")).
-					from(10, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close").wide(12),
-				table("Who keeps its gate from closing?", "none", "Holders by kind, on each node.", now(`sluice_gate_close_holders{t}`, ""), "instance", "holder").
-					alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close"),
+					from(5, red).alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close", StuckStop).wide(12),
+				table("Who keeps its gate from closing?", "none", "Holders by kind, on each node.", now(`sluice_gate_close_holders{t}`, ""), "instance", "holder").values("holders").
+					alert("SluiceGateCloseStuck").traces("gate.close.wait").empty("its gate does not close", StuckStop),
 			}},
 		},
 	}

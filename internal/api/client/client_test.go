@@ -64,6 +64,11 @@ func TestRequestIsWhatTheContractSays(t *testing.T) {
 			return err
 		},
 			"PUT /v1/tenants/acme/timelines/main?new=1 * Bearer token"},
+		{func() error {
+			_, err := c.CreateTimeline(ctx, id, api.CreateOptions{Source: "x", Incarnation: "u"})
+			return err
+		},
+			"PUT /v1/tenants/acme/timelines/main?incarnation=u * Bearer token"},
 		{func() error { _, err := c.Seal(ctx, id, true); return err },
 			"POST /v1/tenants/acme/timelines/main/seal?accept_data_loss=1  Bearer token"},
 		{func() error { return c.Unseal(ctx, id, false) },

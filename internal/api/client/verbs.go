@@ -105,18 +105,22 @@ func waiting(f Flags, timeout string) url.Values {
 
 // CreateTimeline makes a timeline; api.KindExists if there is one.
 func (c *Client) CreateTimeline(ctx context.Context, id timeline.ID, o api.CreateOptions) (timeline.Status, error) {
-	return c.putTimeline(ctx, id, "If-None-Match", o.Source, Flags{"new": o.New})
+	query := Flags{"new": o.New}.values()
+	if o.Incarnation != "" {
+		query.Set("incarnation", o.Incarnation)
+	}
+	return c.putTimeline(ctx, id, "If-None-Match", o.Source, query)
 }
 
 // SetTimeline sets the source of a timeline that exists.
 func (c *Client) SetTimeline(ctx context.Context, id timeline.ID, o api.SetOptions) (timeline.Status, error) {
-	return c.putTimeline(ctx, id, "If-Match", o.Source, Flags{"accept_data_loss": o.AcceptDataLoss})
+	return c.putTimeline(ctx, id, "If-Match", o.Source, Flags{"accept_data_loss": o.AcceptDataLoss}.values())
 }
 
-func (c *Client) putTimeline(ctx context.Context, id timeline.ID, precondition, source string, flags Flags) (timeline.Status, error) {
+func (c *Client) putTimeline(ctx context.Context, id timeline.ID, precondition, source string, query url.Values) (timeline.Status, error) {
 	var out timeline.Status
 	_, err := c.Do(ctx, Request{
-		Method: http.MethodPut, Path: TimelinePath(id), Query: flags.values(),
+		Method: http.MethodPut, Path: TimelinePath(id), Query: query,
 		Header: http.Header{precondition: {"*"}}, Body: map[string]string{"source": source},
 	}, &out)
 	return out, err
