@@ -30,6 +30,7 @@ PROMETHEUS ?= http://127.0.0.1:9090
 LAST ?= 15m
 OUT ?= /tmp/panels
 FUZZTIME ?= 10s
+ONLY ?=
 PKG ?= ./...
 MAJORS ?= 13 14 16 17 18
 
@@ -95,6 +96,11 @@ recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
 nodes: ## three nodes, restarted one after the other and killed, under load (ROUNDS=200)
 	@scripts/deps.sh go gcc postgresql
 	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$' -restarts $(ROUNDS)
+
+.PHONY: notices
+notices: ## leaves out each call that tells of a change; tests have to fail (ONLY='keeper/sink')
+	@scripts/deps.sh go gcc postgresql
+	go test ./test/notices -count=1 -v -timeout 0 -run 'TestNothingIsToldInVain$$' -leave-out -only '$(ONLY)'
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

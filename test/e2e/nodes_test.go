@@ -118,8 +118,10 @@ func (tr *trio) commits() (stop func() int) {
 	var rows int
 	var err error
 	load.Go(func() {
-		for n := 0; ctx.Err() == nil && err == nil; rows += n {
+		for ctx.Err() == nil && err == nil {
+			var n int
 			n, err = tr.pgbench(script)
+			rows += n
 		}
 	})
 	return func() int {
