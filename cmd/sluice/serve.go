@@ -43,9 +43,9 @@ func (c *serveCmd) Run(ctx context.Context) error {
 // lastAnswers is how long those who asked how the node is have to read the answer, at the end.
 const lastAnswers = time.Second
 
-// gcPercent is GOGC where the environment sets none: the collector works when there is half as much garbage as there is in use. What is
-// busy here allocates next to nothing, so that collecting twice as often costs little, and the memory of thousands of idle timelines counts.
-const gcPercent = 50
+// gcPercent is GOGC where the environment sets none: the collector works when there is four tenths as much garbage as is in use. What is
+// busy here allocates next to nothing, so that collecting more often costs little, and the memory of thousands of idle timelines counts.
+const gcPercent = 40
 
 // process is a node that runs.
 type process struct {
