@@ -100,8 +100,8 @@ func checkSaid(said []heard, sink *memSink) error {
 		if h.typ != 'd' {
 			continue
 		}
-		if flush := h.status.flush; flush != 0 && !slices.Contains(sink.results, flush) {
-			return fmt.Errorf("reported %s; the syncs returned %v", flush, sink.results)
+		if flush := h.status.flush; flush != 0 && !slices.Contains(sink.synced(), flush) {
+			return fmt.Errorf("reported %s; the syncs returned %v", flush, sink.synced())
 		}
 		if h.status.flush < last.status.flush {
 			return fmt.Errorf("reported %s after %s", h.status.flush, last.status.flush)

@@ -112,7 +112,7 @@ func TestFastShutdownOfTheSource(t *testing.T) {
 	if err := <-r.last; !errors.Is(err, ErrSourceShutdown) {
 		t.Errorf("the session ended with: %v", err)
 	}
-	if sink.results[len(sink.results)-1] != sink.end() {
+	if synced := sink.synced(); synced[len(synced)-1] != sink.end() {
 		t.Error("something that was received is not synced")
 	}
 	sink.valid(t)

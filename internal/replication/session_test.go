@@ -70,8 +70,8 @@ func TestOneSyncCoversWhatCameTogether(t *testing.T) {
 				// Two: 64 bytes are read at first, because the stream was idle.
 				t.Errorf("%d status messages for one batch", len(got))
 			}
-			if n := len(sink.results); n > 4 {
-				t.Errorf("%d syncs: %v", n, sink.results)
+			if n := len(sink.synced()); n > 4 {
+				t.Errorf("%d syncs: %v", n, sink.synced())
 			}
 		}
 	})
@@ -87,8 +87,8 @@ func TestOneSyncCoversAMessageInPieces(t *testing.T) {
 			for _, piece := range [][]byte{message[:10], message[10:100], message[100:5000], message[5000:]} {
 				s.send(piece)
 			}
-			if got := s.untilFlush(base + 9000); len(got) != 1 || len(sink.results) != 2 {
-				t.Errorf("%d status messages, syncs %v", len(got), sink.results)
+			if got := s.untilFlush(base + 9000); len(got) != 1 || len(sink.synced()) != 2 {
+				t.Errorf("%d status messages, syncs %v", len(got), sink.synced())
 			}
 		}
 	})
@@ -155,7 +155,7 @@ func TestCatchingUpSyncsInLargeBatches(t *testing.T) {
 				s.send(walMessage(at, end+8*mib, zeros(1<<14)))
 			}
 			s.untilFlush(end)
-			if n := len(sink.results); n > 12 {
+			if n := len(sink.synced()); n > 12 {
 				t.Errorf("%d syncs for 8 MiB", n)
 			}
 		}

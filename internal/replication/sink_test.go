@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -190,6 +191,21 @@ func (m *memSink) Sync() (pg.LSN, error) {
 	defer m.mu.Unlock()
 	m.results = append(m.results, end)
 	return end, nil
+}
+
+// synced is what the syncs returned. A test's source asks while the receiver goes on: what it was told of may have been followed by
+// another sync.
+func (m *memSink) synced() []pg.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.results)
+}
+
+// expects is what the sink was last told to expect.
+func (m *memSink) expects() pg.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.expected
 }
 
 // end is how far the sink holds.

@@ -83,7 +83,7 @@ func TestSourceHearsFromUsWhileTheDiskIsSlow(t *testing.T) {
 							t.Errorf("silent for %s", d)
 						}
 						last = h.at
-						if !slices.Contains(sink.results, h.status.flush) {
+						if !slices.Contains(sink.synced(), h.status.flush) {
 							t.Errorf("reported %s, which no sync returned", h.status.flush)
 						}
 					}
@@ -97,7 +97,7 @@ func TestReadingGoesOnWhileASyncRuns(t *testing.T) {
 	_ = session(t, func(f *fakeSource, sink *memSink, _ *Config) {
 		var ended time.Time // of the slow sync
 		sink.onSync = func() error {
-			if len(sink.results) == 1 {
+			if len(sink.synced()) == 1 {
 				time.Sleep(20*time.Second + 50*time.Millisecond)
 				ended = time.Now()
 			}
