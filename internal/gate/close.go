@@ -31,8 +31,8 @@ var ErrClosedByHolder = errors.New("the caller is inside and would wait for itse
 // A holder of the gate gets [ErrClosedByHolder], and the gate stays as it was.
 func (g *Gate) Close(ctx context.Context) error {
 	if p, ok := ctx.Value(passKey{g}).(Pass); ok && p.isInside() {
-		g.misuse(ClosedByHolder, p.holder)
-		return fmt.Errorf("close the gate of %s: %s: %w", g.name, p.holder, ErrClosedByHolder)
+		g.misuse(ClosedByHolder, p.holder())
+		return fmt.Errorf("close the gate of %s: %s: %w", g.name, p.holder(), ErrClosedByHolder)
 	}
 	began := time.Now()
 	ctx = g.hooks.Events.closeStarted(ctx, CloseStart{Kind: g.kind, Name: g.name})
@@ -133,7 +133,7 @@ func (e *CloseError) Error() string {
 		if i > 0 {
 			held.WriteString(", ")
 		}
-		fmt.Fprintf(&held, "%s (%s)", h.Name, now.Sub(h.Since).Round(time.Millisecond))
+		fmt.Fprintf(&held, "%s (%s)", h.Name, now.Sub(h.Since).Round(10*time.Millisecond))
 	}
 	if more := len(e.Holders) - namedHolders; more > 0 {
 		fmt.Fprintf(&held, " and %d more", more)

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -57,11 +58,20 @@ func (r *room) entered() uint64 {
 }
 
 func (r *room) enteredLocked() uint64 {
-	n := r.crowd.last.passes()
-	for i := range r.seats {
-		n += r.seats[i].load(r.pause).passes()
+	if r.isClosed() {
+		return r.last
 	}
-	return n
+	all := r.crowd.given
+	for i := range r.seats {
+		n, seen := r.seats[i].given(r.pause)
+		for seen.is(busy) {
+			r.pause.spinBusy(&r.seats[i])
+			runtime.Gosched()
+			n, seen = r.seats[i].given(r.pause)
+		}
+		all += n
+	}
+	return all
 }
 
 // refuse counts an entry that is refused.

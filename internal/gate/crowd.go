@@ -4,34 +4,38 @@ package gate
 // have left.
 const keptCrowd = 64
 
-// crowd holds the records of those who found no seat, by the tokens of their
+// crowd holds the traces of those who found no seat, by the tokens of their
 // passes. The zero value is empty.
 type crowd struct {
-	records map[token]record
-	most    int   // how many there were at once since records was made
-	last    token // the last one given
+	traces map[token]Trace
+	most   int    // how many there were at once since traces was made
+	given  uint64 // how many passes were given out so far
 }
 
 // take lets a newcomer in.
-func (c *crowd) take(rec record) token {
-	if c.records == nil {
-		c.records, c.most = map[token]record{}, 0
+func (c *crowd) take(who token, trace *Trace) token {
+	if c.traces == nil {
+		c.traces, c.most = map[token]Trace{}, 0
 	}
-	c.last = (c.last + onePass) | inCrowd<<numberShift | taken
-	c.records[c.last] = rec
-	c.most = max(c.most, len(c.records))
-	return c.last
+	c.given++
+	t := token(c.given)<<passesShift | who
+	c.traces[t] = Trace{}
+	if trace != nil {
+		c.traces[t] = *trace
+	}
+	c.most = max(c.most, len(c.traces))
+	return t
 }
 
-// free lets a holder go and returns its record; false: it is not there.
-func (c *crowd) free(t token) (record, bool) {
-	rec, ok := c.records[t]
+// free lets a holder go and returns its trace; false: it is not there.
+func (c *crowd) free(t token) (Trace, bool) {
+	trace, ok := c.traces[t]
 	if !ok {
-		return record{}, false
+		return Trace{}, false
 	}
-	delete(c.records, t)
-	if len(c.records) == 0 && c.most > keptCrowd {
-		c.records = nil // a map does not shrink
+	delete(c.traces, t)
+	if len(c.traces) == 0 && c.most > keptCrowd {
+		c.traces = nil // a map does not shrink
 	}
-	return rec, true
+	return trace, true
 }

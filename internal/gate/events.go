@@ -108,19 +108,11 @@ func (e *Events) closeEnded(ctx context.Context, end CloseEnd) {
 	}
 }
 
-// traced reports an attempt to enter, if it has a trace.
-func (g *Gate) traced(ctx context.Context, h Holder, ok bool, trace *Trace) {
-	if entered := g.hooks.Events.Entered; entered != nil && *trace != (Trace{}) {
-		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: !ok})
-	}
-}
-
 // left reports the end of a stay.
-func (g *Gate) left(stay record) {
-	r := g.room.Load()
+func (g *Gate) left(stay record, now time.Duration) {
 	g.hooks.Events.Left(Exit{
 		Kind: g.kind, Name: g.name, Holder: stay.holder,
-		Since: r.clock.at(stay.since), Held: max(0, r.clock.since()-stay.since), Trace: stay.trace,
+		Since: g.room.Load().clock.at(stay.since), Held: now - stay.since, Trace: stay.trace,
 	})
 }
 

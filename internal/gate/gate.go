@@ -24,24 +24,26 @@
 // # How it works
 //
 // What a holder occupies is what says that it is inside: there is no counter
-// beside the names. A gate has a few seats (seat.go), each a cache line with a
-// holder's record, that are taken and left by atomic operations alone; whoever
-// finds none free stands in the crowd (crowd.go), under a lock.
+// beside the names. A gate has a few seats (seat.go), each a cache line; one
+// atomic operation takes a seat and writes down who has it and since when, and
+// one leaves it. Whoever finds none free stands in the crowd (crowd.go), under a
+// lock.
 //
-// Two rules make it safe. Whoever enters first takes a seat and then looks
-// whether the gate closes; Close first says that it closes and then looks at the
-// seats. Go's atomics are sequentially consistent, so of the two stores one is
-// first, and whoever stores second sees it: a Close cannot miss a holder that it
-// did not turn away. In the same way whoever leaves first gives the seat back and
-// then looks whether the gate closes, so that somebody notices the last one.
-// TestEveryOrder runs this code through the interleavings of small cases.
+// Two rules make it safe. Whoever enters takes a seat and then looks whether the
+// gate closes; Close first says that it closes and then looks at the seats. Go's
+// atomics are sequentially consistent, so of the two stores one is first, and
+// whoever stores second sees it: a Close cannot miss a holder that it did not
+// turn away. (Who sees the close so late was as fast as it, and is let in, unless
+// the close is complete; who comes later looks first, and is refused.) In the same
+// way whoever leaves first gives the seat back and then looks whether the gate
+// closes, so that somebody notices the last one. TestEveryOrder runs this code
+// through the interleavings of small cases.
 package gate
 
 import (
 	"context"
 	"errors"
 	"sync/atomic"
-	"time"
 )
 
 var (
@@ -137,32 +139,39 @@ func (g *Gate) furnish() *room {
 // pass, and it is left once. The zero Pass was never inside, and leaving it does
 // nothing.
 type Pass struct {
-	gate   *Gate
-	holder Holder
-	token  token         // tells this pass from all others of the gate
-	since  time.Duration // on the room's clock
+	gate  *Gate
+	token token // tells this pass from all others of its place
+	place place
 }
 
 // Enter lets the caller in, or returns [ErrClosed]. It never waits. The context
 // is only asked for its trace: a request whose context has ended may still have
 // to clean up inside.
 func (g *Gate) Enter(ctx context.Context, h Holder) (Pass, error) {
-	var trace *Trace
 	if g.hooks.Trace != nil {
-		t := g.hooks.Trace(ctx)
-		trace = &t
+		if trace := g.hooks.Trace(ctx); trace != (Trace{}) {
+			return g.enterTraced(ctx, h, &trace)
+		}
 	}
+	return g.enter(h, nil)
+}
+
+func (g *Gate) enter(h Holder, trace *Trace) (Pass, error) {
 	r := g.inside()
-	now := r.clock.since()
-	t, ok := r.admit(firstTry(), h, now, trace)
-	if trace != nil {
-		g.traced(ctx, h, ok, trace)
-	}
+	where, t, ok := r.admit(firstTry(), h, trace)
 	if !ok {
 		r.refuse()
 		return Pass{}, ErrClosed
 	}
-	return Pass{gate: g, holder: h, token: t, since: now}, nil
+	return Pass{gate: g, token: t, place: where}, nil
+}
+
+func (g *Gate) enterTraced(ctx context.Context, h Holder, trace *Trace) (Pass, error) {
+	pass, err := g.enter(h, trace)
+	if entered := g.hooks.Events.Entered; entered != nil {
+		entered(ctx, Entry{Kind: g.kind, Name: g.name, Holder: h, Refused: err != nil})
+	}
+	return pass, err
 }
 
 // Leave gives the pass back. Leaving twice does nothing the second time, and is
@@ -172,24 +181,28 @@ func (p Pass) Leave() {
 		return
 	}
 	r := p.gate.room.Load()
-	if events := &p.gate.hooks.Events; events.Left != nil && r.clock.since()-p.since >= events.LongStay {
+	if events := &p.gate.hooks.Events; events.Left != nil && p.token.age(r.clock.since()) >= events.LongStay {
 		p.leaveTold(r)
 		return
 	}
-	if !r.dismiss(p.token, nil) {
-		p.gate.misuse(LeftTwice, p.holder)
+	if !r.dismiss(p.place, p.token, nil) {
+		p.gate.misuse(LeftTwice, p.holder())
 	}
 }
 
 // leaveTold is Leave where somebody wants to know of the stay.
 func (p Pass) leaveTold(r *room) {
-	var stay record
-	if !r.dismiss(p.token, &stay) {
-		p.gate.misuse(LeftTwice, p.holder)
+	var trace Trace
+	if !r.dismiss(p.place, p.token, &trace) {
+		p.gate.misuse(LeftTwice, p.holder())
 		return
 	}
-	p.gate.left(stay)
+	now := r.clock.since()
+	p.gate.left(record{holder: p.holder(), since: p.token.since(now), trace: trace}, now)
 }
+
+// holder is the kind of holder that p was given to.
+func (p Pass) holder() Holder { return p.gate.room.Load().holder(p.token) }
 
 // Clone enters once more, as the same kind of holder and with the trace of ctx.
 // It is an entry like any other: a gate that is closing refuses it with
@@ -199,14 +212,14 @@ func (p Pass) Clone(ctx context.Context) (Pass, error) {
 		return Pass{}, ErrNotInside
 	}
 	if !p.isInside() {
-		p.gate.misuse(ClonedAfterLeave, p.holder)
+		p.gate.misuse(ClonedAfterLeave, p.holder())
 		return Pass{}, ErrNotInside
 	}
-	return p.gate.Enter(ctx, p.holder)
+	return p.gate.Enter(ctx, p.holder())
 }
 
 // isInside reports whether p was not left yet.
-func (p Pass) isInside() bool { return p.gate.room.Load().holds(p.token) }
+func (p Pass) isInside() bool { return p.gate.room.Load().holds(p.place, p.token) }
 
 // passKey is the key of a context's value: the pass that it holds for a gate.
 type passKey struct{ gate *Gate }

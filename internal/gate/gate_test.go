@@ -269,7 +269,7 @@ func TestRushFindsRoom(t *testing.T) {
 		for i := range seatsOfAGate + 2*keptCrowd {
 			holder := Holder(fmt.Sprint("rush ", i))
 			rush, want = append(rush, mustEnter(t, g, holder)), append(want, holder)
-			time.Sleep(time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // a holder is known to have come within 4.2
 		}
 		if got := names(g.Holders()); !slices.Equal(got, want) {
 			t.Fatalf("inside are\n%v, not\n%v", got, want)
@@ -295,10 +295,50 @@ func TestRushFindsRoom(t *testing.T) {
 		if s.Misused != uint64(len(rush)) || s.Entered != uint64(len(rush)) || s.Inside != 0 {
 			t.Fatalf("stats after the rush: %+v", s)
 		}
-		if g.room.Load().crowd.records != nil {
+		if g.room.Load().crowd.traces != nil {
 			t.Fatal("memory is kept for nobody")
 		}
 	})
+}
+
+// TestKindsOfHoldersRunOut: kinds are constants, so that this is a bug; but nobody
+// is refused, or lost from the list, for it.
+func TestKindsOfHoldersRunOut(t *testing.T) {
+	g := New(Config{})
+	var passes []Pass
+	for i := range kindsMost + 10 {
+		passes = append(passes, mustEnter(t, g, Holder(fmt.Sprint("kind ", i))))
+	}
+	count := map[Holder]int{}
+	for _, name := range names(g.Holders()) {
+		count[name]++
+	}
+	if len(count) != kindsMost || count[otherHolder] != 11 {
+		t.Errorf("%d kinds, %d of them others", len(count), count[otherHolder])
+	}
+	for _, p := range passes {
+		p.Leave()
+	}
+	if s := g.Stats(); s.Inside != 0 || s.Entered != uint64(len(passes)) || s.Misused != 0 {
+		t.Errorf("afterwards: %+v", s)
+	}
+}
+
+// TestTokenTellsForHowLong: also over the time after which its bits begin again.
+func TestTokenTellsForHowLong(t *testing.T) {
+	const unit, round = time.Duration(1) << unitShift, time.Duration(1) << (unitShift + sinceBits)
+	for _, came := range []time.Duration{0, unit - 1, time.Hour, round - unit, round - 1, round, 3*round + time.Minute} {
+		t1 := token(0).next(visitor(kindsMost-1, came))
+		for _, stayed := range []time.Duration{0, 1, unit, time.Second, 300 * 24 * time.Hour, round - 2*unit} {
+			got := t1.since(came + stayed)
+			if early := came - got; early < 0 || early >= unit {
+				t.Errorf("came at %v, and %v later is said to have come at %v", came, stayed, got)
+			}
+		}
+		if !t1.is(taken) || t1.kind() != kindsMost-1 || t1.passes() != 1 || t1&traced != 0 {
+			t.Errorf("token %x", t1)
+		}
+	}
 }
 
 // TestHoldersAreListedWhileTheyComeAndGo: a list takes a seat from its holder for

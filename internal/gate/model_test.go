@@ -23,10 +23,12 @@ type house struct {
 	close func(*house, context.Context) error
 
 	step     func(func() bool)
-	inside   int  // passes that were given out and not yet given back
-	admitted int  // passes that were given out
-	begun    bool // somebody was refused, or a close was given up: shutdown has begun
-	closed   bool // a close was complete
+	trace    *Trace // of visitors
+	inside   int    // passes that were given out and not yet given back
+	admitted int    // passes that were given out
+	begun    bool   // somebody was refused, or a close was given up: shutdown has begun
+	closed   bool   // a close was complete
+	counted  uint64 // the last count
 	misused  uint64
 	wrong    error // the first thing that was seen to be wrong
 }
@@ -36,7 +38,7 @@ func newHouse(o *explore.Order, seats int, events Events) *house {
 	hooks := &Hooks{Events: events, pause: o.Step}
 	h := &house{
 		gate:  New(Config{Hooks: hooks}),
-		enter: func(h *house) (Pass, bool) { return h.pass(h.room.admit(0, "visitor", 0, nil)) },
+		enter: func(h *house) (Pass, bool) { return h.pass(h.room.admit(0, "visitor", h.trace)) },
 		leave: func(_ *house, p Pass) { p.Leave() },
 		close: func(h *house, ctx context.Context) error { return h.gate.Close(ctx) },
 		step:  o.Step,
@@ -46,8 +48,8 @@ func newHouse(o *explore.Order, seats int, events Events) *house {
 	return h
 }
 
-func (h *house) pass(t token, ok bool) (Pass, bool) {
-	return Pass{gate: h.gate, holder: "visitor", token: t}, ok
+func (h *house) pass(where place, t token, ok bool) (Pass, bool) {
+	return Pass{gate: h.gate, token: t, place: where}, ok
 }
 
 func (h *house) fail(format string, args ...any) {
@@ -102,6 +104,28 @@ func (h *house) shut(ctx context.Context) {
 	}
 }
 
+// list asks who is inside.
+func (h *house) list(most int) {
+	holders := h.gate.Holders()
+	if len(holders) > most {
+		h.fail("%d are listed", len(holders))
+	}
+	for _, one := range holders {
+		if h.trace != nil && one.Trace != *h.trace {
+			h.fail("listed with another's trace: %v", one)
+		}
+	}
+}
+
+// count asks how many came.
+func (h *house) count() {
+	before, admitted := h.counted, uint64(h.admitted)
+	h.counted = h.gate.Stats().Entered
+	if h.counted < max(before, admitted) {
+		h.fail("%d were counted and %d admitted, and now it is %d", before, admitted, h.counted)
+	}
+}
+
 // judge looks at the end, when nobody is there any more.
 func (h *house) judge() error {
 	s := h.gate.Stats()
@@ -146,6 +170,14 @@ var cases = []struct {
 		o.Go("closer", func() { h.shut(context.Background()) })
 		return h
 	}},
+	{"a visitor with a trace, of whom is told, and a close", explore.All, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, listened)
+		h.trace = &Trace{SpanID: [8]byte{1}}
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
 	{"a seat, a crowd and a close", 1, func(o *explore.Order, change func(*house)) *house {
 		h := newHouse(o, 1, Events{})
 		change(h)
@@ -177,11 +209,7 @@ var cases = []struct {
 		h.inside, h.misused = 0, 1
 		o.Go("careless", func() { h.leave(h, first); h.leave(h, first) })
 		o.Go("visitor", h.visit)
-		o.Go("list", func() {
-			if n := len(h.gate.Holders()); n > 2 {
-				h.fail("%d are listed", n)
-			}
-		})
+		o.Go("list", func() { h.list(2) })
 		return h
 	}},
 	{"a list and a close while somebody leaves", 1, func(o *explore.Order, change func(*house)) *house {
@@ -206,6 +234,26 @@ var cases = []struct {
 			h.leave(h, p)
 		})
 		o.Go("list", func() { h.gate.Holders() })
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"two visitors with traces, a list and a close", 1, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, listened)
+		h.trace = &Trace{SpanID: [8]byte{1}}
+		change(h)
+		o.Go("visitor", h.visit)
+		o.Go("other", h.visit)
+		o.Go("list", func() { h.list(2) })
+		o.Go("closer", func() { h.shut(context.Background()) })
+		return h
+	}},
+	{"a seat that begins another round, while it is counted", 2, func(o *explore.Order, change func(*house)) *house {
+		h := newHouse(o, 1, Events{})
+		change(h)
+		h.room.seats[0].token.Store(uint64(onePass) * (passesEach - 1))
+		h.admitted = passesEach - 1
+		o.Go("visitor", func() { h.visit(); h.visit() })
+		o.Go("count", func() { h.count(); h.count() })
 		o.Go("closer", func() { h.shut(context.Background()) })
 		return h
 	}},
@@ -241,17 +289,14 @@ func TestModelFindsSeededBugs(t *testing.T) {
 	for name, change := range map[string]func(*house){
 		"an entry looks whether the gate closes before it takes a seat": func(h *house) {
 			h.enter = func(h *house) (Pass, bool) {
-				if h.room.isClosing() {
-					return Pass{}, false
-				}
-				return h.takeUnchecked()
+				return h.enterBut(func(*seat, token) bool { return true })
 			}
 		},
 		"a close looks at the seats before it says that it closes": func(h *house) {
 			h.close = func(h *house, _ context.Context) error {
 				for {
-					h.step(func() bool { return h.room.seats[0].peek().is(empty) && len(h.room.crowd.records) == 0 })
-					if h.room.seatsAreEmpty() {
+					h.step(func() bool { return h.room.seats[0].peek().is(empty) && len(h.room.crowd.traces) == 0 })
+					if _, none := h.room.enteredIfEmpty(); none {
 						h.room.shut(h.room.clock.base)
 						return nil
 					}
@@ -261,7 +306,7 @@ func TestModelFindsSeededBugs(t *testing.T) {
 		"whoever leaves looks whether the gate closes before the seat is given back": func(h *house) {
 			h.leave = func(h *house, p Pass) {
 				closing := h.room.isClosing()
-				h.room.seats[p.token.number()].swap(h.room.pause, p.token, empty)
+				h.room.seats[p.place].swap(h.room.pause, p.token, p.token.with(empty))
 				if closing {
 					h.room.settle()
 				}
@@ -269,15 +314,52 @@ func TestModelFindsSeededBugs(t *testing.T) {
 		},
 		"a newcomer that is refused tells nobody that the seat is free": func(h *house) {
 			h.enter = func(h *house) (Pass, bool) {
+				return h.enterBut(func(s *seat, seen token) bool {
+					closing := h.room.isClosing()
+					if closing {
+						s.store(h.room.pause, seen)
+					}
+					return !closing
+				})
+			}
+		},
+		"a newcomer that is late does not look whether the close is complete": func(h *house) {
+			h.enter = func(h *house) (Pass, bool) {
+				return h.enterBut(func(*seat, token) bool {
+					if h.room.isClosing() {
+						h.room.lock()
+						h.room.mu.Unlock()
+					}
+					return true
+				})
+			}
+		},
+		"a round begins before it is counted": func(h *house) {
+			h.enter = func(h *house) (Pass, bool) {
 				s := &h.room.seats[0]
-				if seen := s.load(h.room.pause); seen.is(empty) && s.swap(h.room.pause, seen, busy) && h.room.isClosing() {
-					s.store(h.room.pause, seen)
-					return Pass{}, false
-				} else if s.peek().is(busy) {
-					s.store(h.room.pause, (seen + onePass).with(taken))
-					return h.pass((seen + onePass).with(taken), true)
+				seen := s.peek()
+				t := seen.next(visitor(h.room.kind("visitor"), 0))
+				if t.passes() != 0 || !seen.is(empty) || !s.swap(h.room.pause, seen, t) {
+					return h.pass(h.room.admit(0, "visitor", h.trace))
 				}
-				return h.pass(h.room.admit(0, "visitor", 0, nil))
+				h.step(nil)
+				s.rounds.Add(1)
+				return h.pass(0, t, !h.room.isClosing() || h.room.admitLate(s, seen))
+			}
+		},
+		"a trace is written after the seat was taken": func(h *house) {
+			h.enter = func(h *house) (Pass, bool) {
+				if h.trace == nil {
+					return h.pass(h.room.admit(0, "visitor", nil))
+				}
+				p, ok := h.enterBut(func(s *seat, seen token) bool {
+					return !h.room.isClosing() || h.room.admitLate(s, seen)
+				})
+				if ok && p.place != inCrowd {
+					h.step(nil)
+					h.room.seats[p.place].trace = *h.trace
+				}
+				return p, ok
 			}
 		},
 		"a pass that was left throws out who came after": func(h *house) {
@@ -292,10 +374,10 @@ func TestModelFindsSeededBugs(t *testing.T) {
 		"whoever leaves while it is listed is said to have left twice": func(h *house) {
 			h.leave = func(h *house, p Pass) {
 				switch {
-				case p.token.number() == inCrowd:
+				case p.place == inCrowd:
 					p.Leave()
-				case !h.room.seats[p.token.number()].swap(h.room.pause, p.token, empty):
-					h.gate.misuse(LeftTwice, p.holder)
+				case !h.room.seats[p.place].swap(h.room.pause, p.token, p.token.with(empty)):
+					h.gate.misuse(LeftTwice, p.holder())
 				case h.room.isClosing():
 					h.room.settle()
 				}
@@ -336,13 +418,19 @@ func findBug(t *testing.T, change func(*house)) {
 	t.Fatal("not found")
 }
 
-// takeUnchecked is an entry that does not look whether the gate closes.
-func (h *house) takeUnchecked() (Pass, bool) {
-	s := &h.room.seats[0]
-	seen := s.load(h.room.pause)
-	if !seen.is(empty) || !s.swap(h.room.pause, seen, busy) {
-		return h.pass(h.room.admit(0, "visitor", 0, nil))
+// enterBut is admit with another look whether the gate closes, once the seat is taken.
+func (h *house) enterBut(look func(s *seat, seen token) bool) (Pass, bool) {
+	if h.room.isClosing() {
+		return Pass{}, false
 	}
-	s.store(h.room.pause, (seen + onePass).with(taken))
-	return h.pass((seen + onePass).with(taken), true)
+	s := &h.room.seats[0]
+	seen := s.peek()
+	t := seen.next(visitor(h.room.kind("visitor"), 0))
+	if h.trace != nil {
+		t |= traced
+	}
+	if !seen.is(empty) || !s.swap(h.room.pause, seen, t) {
+		return h.pass(h.room.admit(0, "visitor", h.trace))
+	}
+	return h.pass(0, t, look(s, seen))
 }

@@ -54,6 +54,14 @@ func (p pause) spin(r *room) {
 				return true
 			}
 		}
-		return len(r.crowd.records) > 0 || r.isClosed()
+		return len(r.crowd.traces) > 0 || r.isClosed()
 	})
+}
+
+// spinBusy comes before looking again at a seat that was busy.
+func (p pause) spinBusy(s *seat) {
+	if p == nil {
+		return
+	}
+	p(func() bool { return !token(s.token.Load()).is(busy) })
 }

@@ -83,7 +83,7 @@ func (v *visitors) close(t *rapid.T) {
 func (v *visitors) compare(t *rapid.T) {
 	var want []Holder
 	for _, p := range v.inside {
-		want = append(want, p.holder)
+		want = append(want, p.holder())
 	}
 	got := names(v.gate.Holders())
 	slices.Sort(got)

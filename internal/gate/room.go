@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,7 +11,8 @@ import (
 type room struct {
 	clock   *Clock
 	seats   []seat
-	closing atomic.Bool // newcomers are refused; set under mu, once
+	kinds   atomic.Pointer[[]Holder] // of holders that have come so far; it only grows, under mu
+	closing atomic.Bool              // newcomers are refused; set under mu, once
 	pause   pause
 	counts  *Counts // nil: nobody counts
 
@@ -22,15 +24,24 @@ type room struct {
 	closingSince time.Time  // guarded by mu; zero while newcomers are let in
 	nextReport   time.Time  // guarded by mu; when a waiting Close names the holders again
 
+	last    uint64        // guarded by mu; entries let in, once the close is complete
 	refused atomic.Uint64 // entries refused so far
 	misused atomic.Uint64 // misuses reported so far
 }
 
+// otherHolder is what those are called who come after so many kinds that there is
+// no number for theirs.
+const otherHolder Holder = "other"
+
+// noKinds is the list of a room to which nobody has come.
+var noKinds []Holder
+
 func newRoom(hooks *Hooks, seats int) *room {
 	r := &room{
-		clock: hooks.Clock, seats: newSeats(seats), pause: hooks.pause,
+		clock: hooks.Clock, seats: make([]seat, seats), pause: hooks.pause,
 		begun: make(chan struct{}), ended: make(chan struct{}),
 	}
+	r.kinds.Store(&noKinds)
 	if r.clock == nil {
 		r.clock = exactClock()
 	}
@@ -59,61 +70,102 @@ func (r *room) lock() {
 
 // admit gives a newcomer the first free seat, or a place in the crowd; false: the
 // gate closes. It begins to look at the seat first; no trace is nil.
-func (r *room) admit(first uint, h Holder, now time.Duration, trace *Trace) (token, bool) {
+func (r *room) admit(first uint, h Holder, trace *Trace) (place, token, bool) {
+	if r.isClosing() {
+		return 0, 0, false
+	}
+	who := visitor(r.kind(h), r.clock.since())
+	if trace != nil {
+		who |= traced
+	}
 	seats := r.seats
 	for i := range uint(len(seats)) {
-		s := &seats[(first+i)&uint(len(seats)-1)]
+		n := (first + i) & uint(len(seats)-1)
+		s := &seats[n]
 		seen := s.peek()
-		if !seen.is(empty) || !s.swap(r.pause, seen, busy) {
+		if !seen.is(empty) {
 			continue
 		}
-		// Only now, with the seat occupied, it tells anything that the gate does not close yet.
-		if r.isClosing() {
-			s.store(r.pause, seen)
-			r.settle()
-			return 0, false
+		t := seen.next(who)
+		if !s.take(r.pause, seen, t, trace) {
+			continue
 		}
-		s.record.holder, s.record.since = h, now
-		if trace != nil {
-			s.record.trace = *trace
+		// Only now, with the seat taken, it tells anything that the gate does not close yet.
+		if r.isClosing() && !r.admitLate(s, seen) {
+			return 0, 0, false
 		}
-		t := (seen + onePass).with(taken)
-		s.store(r.pause, t)
-		return t, true
+		return place(n), t, true
 	}
-	return r.stand(h, now, trace)
+	return r.stand(who, trace)
 }
 
+// admitLate decides on a newcomer that found the gate open, and took a seat while
+// a close began. Whoever looks at the seats from now on sees it there, so it was
+// faster; unless the close is complete already.
+func (r *room) admitLate(s *seat, seen token) bool {
+	r.lock()
+	defer r.mu.Unlock()
+	if r.isClosed() {
+		s.store(r.pause, seen)
+		return false
+	}
+	return true
+}
+
+// kind is the number of a kind of holder in the room's list.
+func (r *room) kind(h Holder) int {
+	for i, known := range *r.kinds.Load() {
+		if known == h {
+			return i
+		}
+	}
+	return r.newKind(h)
+}
+
+func (r *room) newKind(h Holder) int {
+	r.lock()
+	defer r.mu.Unlock()
+	known := *r.kinds.Load()
+	if len(known) >= kindsMost-1 {
+		h = otherHolder
+	}
+	if i := slices.Index(known, h); i >= 0 { // somebody else was faster, or others are there
+		return i
+	}
+	more := append(slices.Clip(known), h)
+	r.kinds.Store(&more)
+	return len(known)
+}
+
+// holder is the kind that a token tells.
+func (r *room) holder(t token) Holder { return (*r.kinds.Load())[t.kind()] }
+
 // stand puts a newcomer into the crowd.
-func (r *room) stand(h Holder, now time.Duration, trace *Trace) (token, bool) {
+func (r *room) stand(who token, trace *Trace) (place, token, bool) {
 	r.lock()
 	defer r.mu.Unlock()
 	if r.isClosing() {
-		return 0, false
+		return 0, 0, false
 	}
-	rec := record{holder: h, since: now}
-	if trace != nil {
-		rec.trace = *trace
-	}
-	return r.crowd.take(rec), true
+	return inCrowd, r.crowd.take(who, trace), true
 }
 
-// dismiss ends a stay and, if anybody wants to know, returns its record; whoever
+// dismiss ends a stay and, if anybody wants to know, tells its trace; whoever
 // leaves last ends the close. False: that pass was left before.
-func (r *room) dismiss(t token, stay *record) bool {
-	if t.number() == inCrowd {
-		return r.leaveCrowd(t, stay)
+func (r *room) dismiss(where place, t token, trace *Trace) bool {
+	if where == inCrowd {
+		return r.leaveCrowd(t, trace)
 	}
-	s := &r.seats[t.number()]
-	if stay == nil {
-		if !s.swap(r.pause, t, empty) && !r.swapUnread(s, t, empty) {
+	s := &r.seats[where]
+	if trace == nil || t&traced == 0 {
+		if !s.swap(r.pause, t, t.with(empty)) && !r.swapUnread(s, t, t.with(empty)) {
 			return false
 		}
 	} else {
-		if !s.swap(r.pause, t, busy) && !r.swapUnread(s, t, busy) {
+		if !s.swap(r.pause, t, t.with(busy)) && !r.swapUnread(s, t, t.with(busy)) {
 			return false
 		}
-		*stay = s.record
+		*trace = s.trace
 		s.store(r.pause, t.with(empty))
 	}
 	if r.isClosing() {
@@ -123,18 +175,18 @@ func (r *room) dismiss(t token, stay *record) bool {
 }
 
 // swapUnread is swap for a seat that somebody may be reading.
-func (r *room) swapUnread(s *seat, seen, state token) bool {
+func (r *room) swapUnread(s *seat, seen, t token) bool {
 	r.lock()
 	defer r.mu.Unlock()
-	return s.swap(r.pause, seen, state)
+	return s.swap(r.pause, seen, t)
 }
 
-func (r *room) leaveCrowd(t token, stay *record) bool {
+func (r *room) leaveCrowd(t token, trace *Trace) bool {
 	r.lock()
 	defer r.mu.Unlock()
-	rec, ok := r.crowd.free(t)
-	if stay != nil {
-		*stay = rec
+	was, ok := r.crowd.free(t)
+	if trace != nil {
+		*trace = was
 	}
 	if ok && r.isClosing() {
 		r.settleLocked()
@@ -143,14 +195,14 @@ func (r *room) leaveCrowd(t token, stay *record) bool {
 }
 
 // holds reports whether that pass was not left yet.
-func (r *room) holds(t token) bool {
+func (r *room) holds(where place, t token) bool {
 	r.lock() // nobody reads the seat then, which hides its holder
 	defer r.mu.Unlock()
-	if t.number() == inCrowd {
-		_, ok := r.crowd.records[t]
+	if where == inCrowd {
+		_, ok := r.crowd.traces[t]
 		return ok
 	}
-	return r.seats[t.number()].load(r.pause) == t
+	return r.seats[where].load(r.pause) == t
 }
 
 // settle ends the close if nobody is inside.
@@ -164,35 +216,52 @@ func (r *room) settle() {
 }
 
 func (r *room) settleLocked() {
-	if len(r.crowd.records) == 0 && r.seatsAreEmpty() && !r.isClosed() {
-		close(r.ended)
-		if r.counts != nil {
-			r.counts.end(r, r.enteredLocked())
-		}
+	if len(r.crowd.traces) > 0 || r.isClosed() {
+		return
+	}
+	entered, none := r.enteredIfEmpty()
+	if !none {
+		return
+	}
+	r.last = entered
+	close(r.ended)
+	if r.counts != nil {
+		r.counts.end(r, entered)
 	}
 }
 
-// seatsAreEmpty stays so once the gate closes: a newcomer may make a seat busy
-// after that, but gives it back.
-func (r *room) seatsAreEmpty() bool {
+// enteredIfEmpty counts all entries once the seats are empty. They stay so when
+// the gate closes: a newcomer that found it open may take a seat after the look
+// at it, but gives it back, and was not counted.
+func (r *room) enteredIfEmpty() (uint64, bool) {
+	all := r.crowd.given
 	for i := range r.seats {
-		if !r.seats[i].load(r.pause).is(empty) {
-			return false
+		n, seen := r.seats[i].given(r.pause)
+		if !seen.is(empty) {
+			return 0, false
 		}
+		all += n
 	}
-	return true
+	return all, true
 }
 
 // recordsLocked copies the records of all who are inside.
 func (r *room) recordsLocked() []record {
-	list := make([]record, 0, len(r.seats)+len(r.crowd.records))
+	if r.isClosed() {
+		return nil // who has a seat now is about to be refused
+	}
+	list := make([]record, 0, len(r.seats)+len(r.crowd.traces))
+	add := func(t token, trace Trace) {
+		since := t.since(r.clock.since()) // asked later than the holder did
+		list = append(list, record{holder: r.holder(t), since: since, trace: trace})
+	}
 	for i := range r.seats {
-		if one, ok := r.seats[i].read(r.pause); ok {
-			list = append(list, one)
+		if t, trace, ok := r.seats[i].read(r.pause); ok {
+			add(t, trace)
 		}
 	}
-	for _, one := range r.crowd.records {
-		list = append(list, one)
+	for t, trace := range r.crowd.traces {
+		add(t, trace)
 	}
 	return list
 }
