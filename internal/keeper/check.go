@@ -161,6 +161,8 @@ func (e *evidence) waits() Finding {
 		f.Verdict = CheckWarn
 		f.Text = fmt.Sprintf("commits wait for this node now (%q), but some were made on this TLI under %q: a seal of this node alone will be refused",
 			q.Raw, e.control.QuorumOf(e.flush.TLI).RequiredBy)
+	case e.receiver.Name != replication.StateConnected:
+		f.Text = fmt.Sprintf("commits wait for this node (synchronous_standby_names = %q), and it does not stream: they hang until it does, see stream", q.Raw)
 	default:
 		f.Verdict, f.Text = CheckOK, fmt.Sprintf("commits wait for this node (synchronous_standby_names = %q)", q.Raw)
 	}
