@@ -27,6 +27,7 @@ var spans = []Span{
 	{"timeline.unseal", nil, "", "A seal is taken back."},
 	{"timeline.trim", nil, "", "Old segments are removed from object storage."},
 	{"timeline.drain", nil, "", "What is held of a timeline is brought to object storage, before the node stops."},
+	{"timeline.end", nil, "", "A timeline that was deleted on another node is stopped here; what it holds stays."},
 	{"timeline.restore", nil, "", "A timeline that holds nothing takes over what object storage knows of it."},
 	{"tenant.create", nil, "", "A tenant is created, if it is not there."},
 	{"tenant.delete", nil, "", "A tenant is deleted, with its timelines."},

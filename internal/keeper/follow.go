@@ -79,14 +79,7 @@ func (m *Member) followed(ctx context.Context) (*backup.Timeline, error) {
 	if m.Control().Stored == nil {
 		return nil, errors.New("it does not have what this node holds, and a warm copy brings nothing there: attach the tenant first")
 	}
-	store, err := m.keeper.depot.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := store.Find(ctx, string(m.ID().Tenant), m.ID().Name); err != nil { // it may be deleted
-		return nil, err
-	}
-	if err := m.refreshWithin(ctx); err != nil {
+	if err := m.refreshWithin(ctx); err != nil { // it may be deleted
 		return nil, err
 	}
 	return m.stored(ctx)

@@ -169,7 +169,12 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, incarnation string,
 		return err
 	}
 	return k.do(ctx, id, opCreate, func(ctx context.Context) error {
-		if m, err := k.member(id); err == nil {
+		m, err := k.member(id)
+		switch {
+		case err != nil:
+		case m.Control().Ended != nil && incarnation == string(m.Control().Incarnation):
+			return k.goOn(ctx, m, with)
+		default:
 			return m.taken(incarnation)
 		}
 		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
@@ -181,6 +186,9 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, incarnation string,
 
 // taken is why a timeline is not made.
 func (m *Member) taken(incarnation string) error {
+	if _, why := m.State(); errors.Is(why, timeline.ErrEnded) {
+		return fmt.Errorf("timeline %s: %w: %w", m.ID(), ErrExists, why)
+	}
 	if here := string(m.Control().Incarnation); incarnation != "" && incarnation != here {
 		return fmt.Errorf("timeline %s: %w: its incarnation is %s", m.ID(), backup.ErrAlive, here)
 	}
@@ -255,13 +263,14 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 // it.
 //
 // Of a warm copy it is [ErrSecondary]: whoever asks may want to be rid of the copy,
-// and a deletion ends the timeline's life on all nodes.
+// and a deletion ends the timeline's life on all nodes. Of a life that has ended, it
+// removes what is here.
 func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects bool) error {
 	m, err := k.member(id)
 	if err != nil {
 		return err
 	}
-	if err := k.deletable(id.Tenant); err != nil && !m.Control().Deleting {
+	if err := k.deletable(id.Tenant); err != nil && !m.Control().Deleting && m.Control().Ended == nil {
 		return err
 	}
 	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m, keepObjects) })

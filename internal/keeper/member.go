@@ -40,6 +40,7 @@ type Member struct {
 	lastSettings   atomic.Pointer[replication.Settings]
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
 	unmet          atomic.Pointer[unmet]          // why the last session did not begin; nil: it did
+	alive          atomic.Pointer[alive]          // what object storage said last of this life
 	copies         copies
 	claiming       chan struct{} // holds one while a TLI is claimed: the session and the backup both do it, see claimAll
 }
@@ -64,6 +65,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1), membership: k.active.Join(tl)}
+	m.alive.Store(&alive{upTo: m.Backup().LSN}) // of a start that finds object storage away, WAL that was backed up goes
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}

@@ -162,7 +162,7 @@ func TestNodeThatMissedARevivalLearnsOfIt(t *testing.T) {
 	mOther := meets(t, other)
 	must(t, k.DeleteTimeline(t.Context(), main1, true))
 	must(t, attach(k, life))
-	mOther.refresh(t.Context())
+	must(t, mOther.refresh(t.Context()))
 	if c := mOther.Control(); c.Revived != 1 {
 		t.Fatalf("it is %+v", c)
 	}

@@ -53,6 +53,7 @@ const (
 	sourceNone     = "none"     // none is set
 	sourcePoisoned = "poisoned" // a sync failed, and the log has not recovered
 	sourceSealed   = "sealed"   // the newest TLI is sealed, and no source has left it
+	sourceEnded    = "ended"    // the timeline was deleted elsewhere, and receives nothing
 )
 
 // SourceState is what the source is to this timeline: the receiver's state, and
@@ -67,7 +68,9 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	}
 	h := m.Held()
 	l := m.Log()
-	switch {
+	switch e := m.Control().Ended; {
+	case e != nil:
+		return sourceEnded, e.At, replication.State{Name: replication.StateStopped}
 	case l != nil && l.Stats().Poisoned != nil:
 		return sourcePoisoned, l.Stats().Poisoned.At, receiver
 	case h.Seal != nil && (receiver.Name != replication.StateRefused || receiver.Reason == replication.Sealed):
@@ -90,7 +93,7 @@ func (m *Member) current() *receiver {
 // SourceStates lists all of them.
 func SourceStates() []string {
 	return []string{
-		sourceNone, sourcePoisoned, sourceSealed, string(replication.StateStopped), string(replication.StateConnecting),
+		sourceNone, sourcePoisoned, sourceSealed, sourceEnded, string(replication.StateStopped), string(replication.StateConnecting),
 		string(replication.StateConnected), string(replication.StateRefused), string(replication.StateMissingWAL),
 	}
 }
@@ -140,6 +143,7 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	}
 	l := m.Log()
 	if l == nil {
+		m.fillEnded(s)
 		return
 	}
 	w := l.Stats()
@@ -149,6 +153,15 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	for _, d := range w.Diverged {
 		s.Diverged = append(s.Diverged, timeline.DivergedStatus{TLI: d.TLI, From: d.From, To: d.To, Path: d.Path})
 	}
+}
+
+// fillEnded tells what is on the disk of a life that has ended: its WAL is not opened.
+func (m *Member) fillEnded(s *timeline.Status) {
+	c := m.Control()
+	if c.Ended == nil {
+		return
+	}
+	s.TLI, s.StartLSN, s.FlushLSN, s.BackupLSN = c.Flush.TLI, c.Start.LSN, c.Flush.LSN, m.Backup().LSN
 }
 
 func (m *Member) fillManager(s *timeline.Status) {

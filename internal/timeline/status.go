@@ -85,7 +85,7 @@ type DivergedStatus struct {
 type SourceStatus struct {
 	Conninfo  string    `json:"conninfo"` // passwords replaced by "***"
 	Connected bool      `json:"connected"`
-	State     string    `json:"state"` // connecting, connected, refused, missing_wal, sealed, poisoned, ...
+	State     string    `json:"state"` // connecting, connected, refused, missing_wal, sealed, ended, poisoned, ...
 	Since     time.Time `json:"since,omitzero"`
 	Error     string    `json:"error"`
 	LagBytes  *int64    `json:"lag_bytes"` // source's end less the flush LSN; null while not known

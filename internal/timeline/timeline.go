@@ -179,20 +179,29 @@ const TempPrefix = ".tmp-"
 
 // Open opens the timeline in cfg.Dir; its context ends with ctx. A directory
 // that cannot be used gives a timeline that is broken, not an error, so that it
-// can be seen; an error means that there is no control file, or none of this
-// timeline.
+// can be seen, and one whose life has ended elsewhere is stopped; an error means that
+// there is no control file, or none of this timeline.
 func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	t, err := load(ctx, cfg, id)
 	if err != nil {
 		return nil, err
 	}
+	if why := t.Control().ended(); why != nil {
+		t.move(StateStopped, why)
+	} else {
+		t.start()
+	}
+	return t, nil
+}
+
+// start opens the WAL.
+func (t *Timeline) start() {
 	if err := t.openLog(*t.Control()); err != nil {
 		t.move(StateBroken, err)
 	} else {
 		t.move(StateRunning, nil)
 	}
 	t.quorum = t.Control().QuorumOf(t.tli())
-	return t, nil
 }
 
 // load reads the control file of a timeline, and nothing else.
