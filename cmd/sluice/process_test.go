@@ -150,9 +150,12 @@ func (r *running) hang() (release func()) {
 	go func() { _, _ = r.get(acmeMain + "/wal/" + segmentOne) }() // ends with the node, or its disk
 	r.await("a download holds the gate", func() bool { return r.inside("wal_download") })
 	return func() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		// The segment is back before the reader goes on: from then on the files may go.
+		pipe := filepath.Join(r.t.TempDir(), "pipe")
+		must(r.t, errors.Join(os.Link(path, pipe), os.Rename(path+".aside", path)))
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0)
 		must(r.t, err)
-		must(r.t, errors.Join(os.Rename(path+".aside", path), f.Close())) // in this order: with its end, the files may go
+		must(r.t, f.Close())
 	}
 }
 

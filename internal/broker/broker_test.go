@@ -156,10 +156,14 @@ func TestManyTimelinesGoIntoFewMessages(t *testing.T) {
 	}
 }
 
-// TestASlowSubscriberDisturbsNobody: b does not come to read, and node c and the server have to go on.
+// TestASlowSubscriberDisturbsNobody: b does not come to read, and node c and the server have to go on. Nobody falls silent for b
+// meanwhile: what is held up is what it hears.
 func TestASlowSubscriberDisturbsNobody(t *testing.T) {
 	e := startExternal(t, server.Options{})
-	a, b := pair(t, e)
+	a := start(t, Config{Node: "a", URL: e.url()}, newFake(active(one, 0x2000000)))
+	b := start(t, Config{Node: "b", URL: e.url(), SilentAfter: time.Hour}, newFake(active(one, 0x3000000)))
+	a.knows(t, "b", one, 0x3000000)
+	b.knows(t, "a", one, 0x2000000)
 	c := start(t, Config{Node: "c", URL: e.url()}, newFake(active(one, 0x4000000)))
 	c.knows(t, "a", one, 0x2000000)
 	a.knows(t, "c", one, 0x4000000)
