@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/sluicewal/sluice/internal/pgserver"
+	"github.com/sluicewal/sluice/test/natstest"
 	"github.com/sluicewal/sluice/test/rig"
 )
 
@@ -52,16 +52,17 @@ func (r results) latencyRatios() string {
 // trio is three nodes that keep one timeline together, and hear of each other through a NATS server of an operator's.
 type trio struct {
 	*field
-	broker *broker
-	nodes  []*rig.Node
+	broker  *natstest.Server // in this process, on the cores that all share
+	running bool             // whether it does
+	nodes   []*rig.Node
 }
 
 func (f *field) newTrio() *trio {
 	f.t.Helper()
-	tr := &trio{field: f, broker: startBroker(f.t)}
+	tr := &trio{field: f, broker: natstest.Start(f.t, server.Options{}), running: true}
 	store := "file://" + filepath.Join(rig.TempDir(f.t), "objects")
 	for _, id := range []string{"a", "b", "c"} {
-		n := f.nodeWith(rig.NodeOptions{ID: id, Store: store, Config: fmt.Sprintf("broker: {url: %q}", tr.broker.url())})
+		n := f.nodeWith(rig.NodeOptions{ID: id, Store: store, Config: fmt.Sprintf("broker: {url: %q}", tr.broker.URL())})
 		must(f.t, n.Join(f.ctx, f.primary.Conninfo()))
 		tr.nodes = append(tr.nodes, n)
 	}
@@ -74,7 +75,9 @@ func (tr *trio) commit(brokerRuns bool, script string, clients int) figure {
 	for _, n := range tr.nodes {
 		must(tr.t, n.Stop(tr.ctx))
 	}
-	tr.broker.set(tr.t, brokerRuns)
+	if brokerRuns != tr.running {
+		tr.toggle()
+	}
 	for _, n := range tr.nodes {
 		must(tr.t, n.Start(tr.ctx))
 		tr.awaitStreaming(n.ID())
@@ -87,6 +90,17 @@ func (tr *trio) commit(brokerRuns bool, script string, clients int) figure {
 	m.usage = tr.usage().since(before)
 	tr.awaitPeers(brokerRuns)
 	return m
+}
+
+// toggle starts the broker or stops it.
+func (tr *trio) toggle() {
+	tr.t.Helper()
+	if tr.running {
+		tr.broker.Kill()
+	} else {
+		tr.broker.Restart(tr.t)
+	}
+	tr.running = !tr.running
 }
 
 // awaitPeers waits until each node hears two others, or makes sure that it is cut off.
@@ -120,43 +134,4 @@ func (tr *trio) usage() (sum usage) {
 		sum = sum.plus(u)
 	}
 	return sum
-}
-
-// broker is a NATS server inside this process, on the cores that all share.
-type broker struct {
-	opts   server.Options
-	server *server.Server // nil: stopped
-}
-
-func startBroker(t *testing.T) *broker {
-	t.Helper()
-	port, err := pgserver.FreePort()
-	must(t, err)
-	b := &broker{opts: server.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true}}
-	b.set(t, true)
-	t.Cleanup(func() { b.set(t, false) })
-	return b
-}
-
-func (b *broker) url() string { return fmt.Sprintf("nats://127.0.0.1:%d", b.opts.Port) }
-
-// set starts the server or stops it, unless it is so already.
-func (b *broker) set(t *testing.T, running bool) {
-	t.Helper()
-	switch {
-	case running == (b.server != nil):
-	case running:
-		opts := b.opts
-		s, err := server.NewServer(&opts)
-		must(t, err)
-		b.server = s
-		s.Start()
-		if !s.ReadyForConnections(10 * time.Second) {
-			t.Fatal("the NATS server does not listen")
-		}
-	default:
-		b.server.Shutdown()
-		b.server.WaitForShutdown()
-		b.server = nil
-	}
 }
