@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -208,7 +209,7 @@ func TestStuckStageIsNamedAndTheExitIsForced(t *testing.T) {
 	if code := r.exits(10 * time.Second); code != exitFailed {
 		t.Errorf("exit status %d", code)
 	}
-	for _, want := range []string{`"msg":"shutdown stage is late"`, "timeline acme/main: wal_download (", `"msg":"gate not closed in time"`, "sluice: stage tenants: "} {
+	for _, want := range []string{`"msg":"shutdown stage is late"`, "timeline acme/main: wal_download of " + segmentOne + " for 127.0.0.1:", `"msg":"gate not closed in time"`, "sluice: stage tenants: "} {
 		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("the log has no %s", want)
 		}
@@ -245,12 +246,13 @@ func TestDeletionSaysWhomItWaitsFor(t *testing.T) {
 	deletion.Stderr = &said
 	must(t, deletion.Start())
 	r.await("the deletion says whom it waits for", func() bool { return strings.Contains(said.String(), "delete, at stop for ") })
-	if text := said.String(); !strings.Contains(text, "waiting for wal_download (") {
+	if text := said.String(); !strings.Contains(text, "waiting for wal_download of "+segmentOne+" for 127.0.0.1:") {
 		t.Errorf("it says: %s", text)
 	}
+	reader := regexp.MustCompile(`wal_download.*` + segmentOne + `.*127\.0\.0\.1:\d+`) // which file, and which client
 	for _, args := range [][]string{{"gates"}, {"timeline", "show", "acme/main"}} {
 		out, err := verb(args...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "wal_download") {
+		if err != nil || !reader.Match(out) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}

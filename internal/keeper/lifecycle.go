@@ -210,11 +210,11 @@ func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, incarnation s
 	case ending:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
-	pass, err := t.Enter(ctx, holderRequest)
+	leave, err := t.EnterFor(ctx, holderRequest, "")
 	if err != nil {
 		return err
 	}
-	defer pass.Leave()
+	defer leave()
 	if incarnation != "" {
 		met, err := k.revive(ctx, t, id, incarnation)
 		if err != nil {

@@ -129,11 +129,11 @@ func (m *Member) BeginOperation(name, step string) (end func()) {
 
 // during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.
 func (m *Member) during(ctx context.Context, request func(context.Context) error) error {
-	pass, err := m.Enter(ctx, holderRequest)
+	leave, err := m.EnterFor(ctx, holderRequest, "")
 	if err != nil {
 		return err
 	}
-	defer pass.Leave()
+	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()

@@ -120,7 +120,7 @@ func (m *Member) Status() timeline.Status {
 		Tenant: string(m.ID().Tenant), Timeline: m.ID().Name, Incarnation: string(c.Incarnation),
 		State: string(state), SegmentSize: int64(c.SegmentSize),
 		Diverged: []timeline.DivergedStatus{}, Peers: m.peerStatus(),
-		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: gateStatus(m.Gate()),
+		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: m.gateStatus(),
 	}
 	if why != nil {
 		s.Reason = why.Error()
@@ -279,9 +279,10 @@ func (m *Member) sourceStatus() timeline.SourceStatus {
 	return s
 }
 
-func gateStatus(g *gate.Gate) timeline.GateStatus {
+func (m *Member) gateStatus() timeline.GateStatus {
+	g := m.Gate()
 	st := g.Stats()
-	s := timeline.GateStatus{State: "open", Holders: Holders(g)}
+	s := timeline.GateStatus{State: "open", Holders: m.NameHolders(g.Holders())}
 	switch {
 	case st.Closed:
 		s.State = "closed"
@@ -291,17 +292,16 @@ func gateStatus(g *gate.Gate) timeline.GateStatus {
 	return s
 }
 
-// Holders lists who is inside a gate, the oldest first.
-func Holders(g *gate.Gate) []timeline.GateHolder {
-	all := []timeline.GateHolder{}
-	for _, h := range g.Holders() {
-		one := timeline.GateHolder{Name: string(h.Name), Since: h.Since}
-		if h.Trace.TraceID != [16]byte{} {
-			one.TraceID = fmt.Sprintf("%x", h.Trace.TraceID)
-		}
-		all = append(all, one)
+// NameHolders tells what is known of those inside a gate: a timeline's, or, where the id has no name, a tenant's. Of one that is
+// not here any more there is nothing but what the gate itself has.
+func (k *Keeper) NameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	if m, err := k.member(id); err == nil {
+		return m.NameHolders(holders)
 	}
-	return all
+	if t := k.tenant(id.Tenant); t != nil && id.Name == "" {
+		return t.NameHolders(holders)
+	}
+	return timeline.NameHolders(holders)
 }
 
 // Connected reports whether WAL is streaming.

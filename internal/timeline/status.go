@@ -146,6 +146,20 @@ type GateHolder struct {
 	Name    string    `json:"name"` // the kind of holder, from a closed list
 	Since   time.Time `json:"since"`
 	TraceID string    `json:"trace_id"` // empty when the holder is not traced
+	Client  string    `json:"client"`   // the address that the request came from; empty: no request, or not known
+	File    string    `json:"file"`     // the WAL file that is wanted; empty: none
+}
+
+// String names a holder with what it wants: "wal_download of 000000010000000000000007 for 127.0.0.1:40404".
+func (h GateHolder) String() string {
+	text := h.Name
+	if h.File != "" {
+		text += " of " + h.File
+	}
+	if h.Client != "" {
+		text += " for " + h.Client
+	}
+	return text
 }
 
 // A ManagerStatus is what the timeline's manager does at this moment.
