@@ -177,11 +177,45 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, incarnation string,
 		default:
 			return m.taken(incarnation)
 		}
-		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
+		made, err := k.CreateTenant(ctx, id.Tenant)
+		if err != nil {
 			return err
 		}
-		return k.makeTimeline(ctx, id, incarnation, with)
+		err = k.makeTimeline(ctx, id, incarnation, with)
+		if err != nil && made {
+			return errors.Join(err, k.undoTenant(ctx, id))
+		}
+		return err
 	})
+}
+
+// undoTenant removes the tenant that was made for a timeline which could not be,
+// unless another came to it meanwhile.
+func (k *Keeper) undoTenant(ctx context.Context, id timeline.ID) error {
+	return k.do(ctx, tenantKey(id.Tenant), opDelete, func(ctx context.Context) error {
+		if !k.endUnused(id) {
+			return nil
+		}
+		return k.deleteTenant(ctx, id.Tenant, true)
+	})
+}
+
+// endUnused lets no timeline join a tenant any more, if none has, and none but id is
+// being made. One that is asked for from now on waits for the tenant's end.
+func (k *Keeper) endUnused(id timeline.ID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t := k.tenants[id.Tenant]
+	if t == nil || len(t.members) > 0 {
+		return false
+	}
+	for key := range k.operations {
+		if key.Tenant == id.Tenant && key != id && key != tenantKey(id.Tenant) {
+			return false
+		}
+	}
+	t.ending = true
+	return true
 }
 
 // taken is why a timeline is not made.
