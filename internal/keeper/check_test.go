@@ -58,7 +58,7 @@ func TestFindings(t *testing.T) {
 		"slots not readable": {func(e *evidence) { e.source.ServerVersion, e.source.Slot.Exists = 140010, false }, "slot", CheckOK, "14.10 cannot be asked"},
 
 		"synchronous":           {nil, "synchronous", CheckOK, `commits wait for this node (synchronous_standby_names = "a")`},
-		"synchronous in vain": {func(e *evidence) { e.receiver.Name = replication.StateRefused }, "synchronous", CheckFail, "they hang until it does"},
+		"synchronous in vain":   {func(e *evidence) { e.receiver.Name = replication.StateRefused }, "synchronous", CheckFail, "they hang until it does"},
 		"synchronous to nobody": {func(e *evidence) { e.settings.SyncStandbyNames = "" }, "synchronous", CheckFail, "name a in it"},
 		"not in it":             {func(e *evidence) { e.settings.SyncStandbyNames = "b" }, "synchronous", CheckFail, "does not have a"},
 		"one of two":            {func(e *evidence) { e.settings.SyncStandbyNames = "ANY 1 (a, b)" }, "synchronous", CheckWarn, "1 of 2"},
