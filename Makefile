@@ -31,6 +31,7 @@ LAST ?= 15m
 OUT ?= /tmp/panels
 FUZZTIME ?= 10s
 ONLY ?=
+REPORT ?=
 PKG ?= ./...
 MAJORS ?= 13 14 16 17 18
 
@@ -98,9 +99,9 @@ nodes: ## three nodes, restarted one after the other and killed, under load (ROU
 	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$' -restarts $(ROUNDS)
 
 .PHONY: notices
-notices: ## leaves out each call that tells of a change; tests have to fail (ONLY='keeper/sink')
+notices: ## leaves out each statement that tells of a change; a test has to fail (ONLY='keeper/sink' REPORT=/tmp/notices)
 	@scripts/deps.sh go gcc postgresql
-	go test ./test/notices -count=1 -v -timeout 0 -run 'TestNothingIsToldInVain$$' -leave-out -only '$(ONLY)'
+	go test ./test/notices -count=1 -v -timeout 0 -run 'TestNothingIsToldInVain$$' -leave-out -only '$(ONLY)' -report '$(REPORT)'
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

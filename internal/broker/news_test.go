@@ -2,11 +2,15 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // outbox is an out that keeps whom it was given a message for.
@@ -82,4 +86,27 @@ func (b *Broker) forgetNews() {
 	case <-b.bell:
 	default:
 	}
+}
+
+// TestRefusalIsTold on the broker's own goroutine, whichever of NATS's learns of it; the same reason again is not news.
+func TestRefusalIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []Rejection
+		b := New(Config{Node: "b", Interval: time.Hour, Events: Events{
+			Rejected: func(_ context.Context, r Rejection) { told = append(told, r) },
+		}}, newFake())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { b.rounds(ctx, &outbox{}) })
+		refused, slow := errors.New("connection refused"), fmt.Errorf("reading: %w", nats.ErrSlowConsumer)
+		b.unreachable(refused)
+		b.unreachable(refused)
+		b.trouble(slow)
+		synctest.Wait()
+		cancel()
+		running.Wait()
+		if want := []Rejection{{Reason: Refused, Err: refused}, {Reason: SlowConsumer, Err: slow}}; !slices.Equal(told, want) {
+			t.Errorf("told was %v, want %v", told, want)
+		}
+	})
 }

@@ -48,15 +48,16 @@ func (k *Keeper) newBroker() *broker.Broker {
 	}
 	k.link.changed() // the managers run before the broker does, and are to listen before they take a turn
 	cfg.Node, cfg.Log, cfg.SilentAfter = k.cfg.NodeID, k.cfg.Log, silentAfter
-	told, connected := k.cfg.Broker.Events, k.cfg.Broker.Events.Connected
-	cfg.Events = told
-	cfg.Events.Connected = func(ctx context.Context, c broker.Connection) {
-		k.link.changed()
-		if connected != nil {
-			connected(ctx, c)
-		}
-	}
+	cfg.Events.Connected = k.connected
 	return broker.New(cfg, toldTimelines{k})
+}
+
+// connected is told by the broker that its connection was made or lost.
+func (k *Keeper) connected(ctx context.Context, c broker.Connection) {
+	k.link.changed()
+	if told := k.cfg.Broker.Events.Connected; told != nil {
+		told(ctx, c)
+	}
 }
 
 // startBroker runs the broker until the node stops. One that cannot be started is

@@ -38,13 +38,18 @@ func (m *Member) receive(ctx context.Context) error {
 	r.session = ctx
 	r.sink.rewound.Store(false)
 	r.sink.claimed = false
-	settled := time.AfterFunc(settleAfter, func() {
-		if r.sink.settled() {
-			tasks.Progress(ctx)
-		}
-	})
-	defer settled.Stop()
+	defer r.sink.countSettled(ctx)()
 	return r.Run(ctx)
+}
+
+// countSettled makes the session count as progress once it has lasted, and returns
+// how that is given up.
+func (s *sink) countSettled(session context.Context) (giveUp func() bool) {
+	return time.AfterFunc(settleAfter, func() {
+		if s.settled() {
+			tasks.Progress(session)
+		}
+	}).Stop
 }
 
 // readyReceiver makes the timeline ready for a session.

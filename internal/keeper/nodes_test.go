@@ -157,6 +157,10 @@ func TestNodesBackUpOnceWhatIsCommitted(t *testing.T) {
 	n.receive("c", start+2*mib+5000)
 	for id := range n.keepers {
 		n.until("node "+id+" knows that they are in object storage", func() bool { return n.member(id).Backup().LSN == start+2*mib })
+		n.until("node "+id+" has ended that", func() bool { return !taskOf(n.member(id), manager.Backup).Running })
+		if s := taskOf(n.member(id), manager.Backup); s.FruitlessRuns != 0 {
+			t.Errorf("node %s has uploaded, or found what another has: %+v", id, s)
+		}
 	}
 	if end := n.member("a").CommitEnd(); end >= start+3*mib {
 		t.Errorf("a alone has the third segment, and it counts as committed up to %s", end)
@@ -257,6 +261,7 @@ func TestActiveSetFollowsTheTimelines(t *testing.T) {
 	n := newNodes(t, "a")
 	k := n.keepers["a"]
 	old := n.member("a")
+	n.until("its manager runs", func() bool { return old.manager.Status().Iterations > 0 }) // one that never did has nothing to end
 	old.membership.SetActive(true)
 	if s := k.ActiveStats(); s.Members != 1 {
 		t.Fatalf("%d timelines are active, want 1", s.Members)

@@ -259,3 +259,54 @@ func TestPhasesAreListedAndNamed(t *testing.T) {
 		t.Fatalf("phases %v", names)
 	}
 }
+
+// TestWaitForADrainEndsWithTheManager: there is no iteration after the end that could tell whoever waits for one.
+func TestWaitForADrainEndsWithTheManager(t *testing.T) {
+	for name, wait := range map[string]func(*testing.T, *world, chan<- error){
+		"that runs": func(t *testing.T, w *world, waited chan<- error) {
+			m, end := managed(t, w, bodies(nil), Config{})
+			go func() { waited <- m.WaitDrained(t.Context()) }()
+			settle()
+			mustEnd(t, end)
+		},
+		"that comes too late": func(t *testing.T, w *world, waited chan<- error) {
+			m := New(w, bodies(nil), Config{})
+			go func() { waited <- m.WaitDrained(t.Context()) }()
+			synctest.Wait()
+			if err := w.door.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Run(t.Context()); !errors.Is(err, gate.ErrClosed) {
+				t.Errorf("ran with %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				waited := make(chan error, 1)
+				wait(t, newWorld(), waited)
+				if err := <-waited; !errors.Is(err, gate.ErrClosed) {
+					t.Errorf("the wait ended with %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestWaitForADrainEndsWithThePlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		m, end := managed(t, w, bodies(nil), Config{})
+		waited := make(chan error, 1)
+		go func() { waited <- m.WaitDrained(t.Context()) }()
+		settle()
+		if len(waited) != 0 {
+			t.Error("it receives, and is drained")
+		}
+		w.change(func(s *timeline.Snapshot) { s.Draining = true })
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		mustEnd(t, end)
+	})
+}

@@ -130,14 +130,19 @@ func New(tl Timeline, bodies Bodies, cfg Config) *Manager {
 func (m *Manager) Run(ctx context.Context) error {
 	pass, err := m.tl.Gate().Enter(ctx, Holder)
 	if err != nil {
-		m.phase.enter(PhaseStopped)
+		m.stopped()
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	defer pass.Leave()
-	defer m.tellIterated()
-	defer m.phase.enter(PhaseStopped)
+	defer m.stopped()
 	m.loop(ctx)
 	return m.finish(ctx)
+}
+
+// stopped tells whoever waits for an iteration that there will be none.
+func (m *Manager) stopped() {
+	m.phase.enter(PhaseStopped)
+	m.tellIterated()
 }
 
 // loop makes iterations until ctx ends.

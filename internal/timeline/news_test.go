@@ -39,6 +39,20 @@ func TestEachChangeWakesTheManager(t *testing.T) {
 	wakes("a seal that is taken back", timeline.ReasonRequest, func() error { _, err := tl.Unseal(ctx, false); return err })
 }
 
+// The first byte after a time without is worth waking for.
+func TestFlushLSNWakesTheManager(t *testing.T) {
+	tl := create(t, crashfs.New())
+	w := source(1000, start+2*mib)
+	receive(t, tl, w, start+5000)
+	held := tl.Held().Position.LSN
+	tl.Wake().Take()
+	tl.Wake().Flush.Arm(uint64(held)+1, timeline.ReasonWALResumed, func() uint64 { return uint64(tl.Snapshot().FlushLSN) })
+	receive(t, tl, w, start+6000)
+	if got := tl.Wake().Take(); !got.Has(timeline.ReasonWALResumed) {
+		t.Errorf("what was synced woke for %q", got)
+	}
+}
+
 // The commit LSN moves with what is synced here, and with what others say.
 func TestCommitLSNWakesTheManager(t *testing.T) {
 	bound := start + mib/2

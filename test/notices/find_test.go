@@ -2,49 +2,101 @@ package notices
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"go/ast"
 	"go/build"
 	"go/parser"
 	"go/printer"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
+// root is the module's directory.
 const root = "../.."
 
-// tells are the calls that tell somebody of a change, by how the function is written.
-var tells = regexp.MustCompile(`(^|\.)(Ring|SetFor|PeersSaid|PeerUpdate|Progress|tellIterated|tellAll|Tell|ring|ask)$|\.progress$|\b[ms]\.Synced$` +
-	`|\.(Flush|Commit)\.Set$|(^|\.)m\.tell$|^b\.update$|\blink\.changed$|\.cfg\.Ended$|^told$`)
-
-// notice is one such call. What is left of it without the call still uses its function and its arguments.
-type notice struct {
-	dir, file   string // below root
-	line        int
-	text        string // the call, as it is written
-	fun, parens span   // where the function is named, and where the arguments are
+// tells are the calls that tell somebody of a change, by how the function is written. Each fits something, which
+// TestEachExpressionFits holds it to.
+var tells = []*regexp.Regexp{
+	regexp.MustCompile(`\.Ring$`),
+	regexp.MustCompile(`\.(Flush|Commit)\.Set$`),
+	regexp.MustCompile(`\.SetFor$`),
+	regexp.MustCompile(`\.PeersSaid$`),
+	regexp.MustCompile(`\.PeerUpdate$`),
+	regexp.MustCompile(`\b[ms]\.Synced$`),
+	regexp.MustCompile(`\.Progress$`),
+	regexp.MustCompile(`^s\.progress$`),
+	regexp.MustCompile(`^told$`),
+	regexp.MustCompile(`\.cfg\.Ended$`),
+	regexp.MustCompile(`\.tellIterated$`),
+	regexp.MustCompile(`\.cfg\.Tell$`),
+	regexp.MustCompile(`\.broker\.Tell$`),
+	regexp.MustCompile(`^m\.tell$`),
+	regexp.MustCompile(`^b\.(tellAll|ring|ask|update)$`),
+	regexp.MustCompile(`\blink\.changed$`),
 }
 
-// span is a place in a file, in bytes.
-type span struct{ from, to int }
+// notice is a statement that makes such a call, now or at the end of its function.
+type notice struct {
+	number   int    // from 1
+	file     string // below the root
+	line     int
+	function string // in which it stands
+	text     string // the statement, as it is written
+	from, to int    // its place in the file, in bytes
+}
 
-// find lists the notices of a directory that are in a build without tags.
-func find(dir string) ([]notice, error) {
-	pkg, err := build.ImportDir(filepath.Join(root, dir), 0)
+// String names the notice as the compiler would name its place.
+func (n *notice) String() string {
+	return fmt.Sprintf("%s:%d %s: %s", n.file, n.line, n.function, strings.Join(strings.Fields(n.text), " "))
+}
+
+// find lists the notices below a module's root that are in a build without tags.
+func find(root string) (all []notice, err error) {
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !e.IsDir():
+			return nil
+		case path != root && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "test"):
+			return fs.SkipDir
+		}
+		found, err := findInDirectory(root, path)
+		all = append(all, found...)
+		return err
+	})
+	for i := range all {
+		all[i].number = i + 1
+	}
+	return all, err
+}
+
+func findInDirectory(root, dir string) (all []notice, err error) {
+	pkg, err := build.ImportDir(dir, 0)
+	if none := new(build.NoGoError); errors.As(err, &none) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	var all []notice
-	for _, file := range pkg.GoFiles {
-		path := filepath.Join(dir, file)
-		src, err := os.ReadFile(filepath.Join(root, path))
+	for _, name := range pkg.GoFiles {
+		path := filepath.Join(dir, name)
+		src, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
 		}
-		found, err := findIn(path, src)
+		below, err := filepath.Rel(root, path)
+		if err != nil {
+			return nil, err
+		}
+		found, err := findInFile(below, src)
 		if err != nil {
 			return nil, err
 		}
@@ -53,34 +105,40 @@ func find(dir string) ([]notice, error) {
 	return all, nil
 }
 
-// findIn lists those of a file. A call whose result is used tells nobody by itself.
-func findIn(path string, src []byte) ([]notice, error) {
+// findInFile lists those of a file. A call whose result is used tells nobody by itself.
+func findInFile(path string, src []byte) (all []notice, err error) {
 	fset := token.NewFileSet()
-	file, err := parser.ParseFile(fset, path, src, 0)
+	file, err := parser.ParseFile(fset, path, src, parser.SkipObjectResolution)
 	if err != nil {
 		return nil, err
 	}
-	var all []notice
-	ast.Inspect(file, func(n ast.Node) bool {
-		if call := statement(n); call != nil && tells.MatchString(printed(call.Fun)) {
-			at := func(from, to token.Pos) span { return span{fset.Position(from).Offset, fset.Position(to).Offset} }
-			all = append(all, notice{
-				dir: filepath.Dir(path), file: path, line: fset.Position(call.Pos()).Line, text: printed(call),
-				fun: at(call.Fun.Pos(), call.Fun.End()), parens: at(call.Lparen, call.Rparen+1),
-			})
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
 		}
-		return true
-	})
+		ast.Inspect(f, func(n ast.Node) bool {
+			if call := called(n); call != nil && slices.ContainsFunc(tells, func(e *regexp.Regexp) bool { return e.MatchString(printed(call.Fun)) }) {
+				at := fset.Position(n.Pos())
+				all = append(all, notice{
+					file: path, line: at.Line, function: f.Name.Name, text: printed(n), from: at.Offset, to: fset.Position(n.End()).Offset,
+				})
+			}
+			return true
+		})
+	}
 	return all, nil
 }
 
-// statement is the call that a statement makes, now or at the end of its function.
-func statement(n ast.Node) *ast.CallExpr {
+// called is the call that a statement makes; nil: it makes none.
+func called(n ast.Node) *ast.CallExpr {
 	switch s := n.(type) {
 	case *ast.ExprStmt:
 		call, _ := s.X.(*ast.CallExpr)
 		return call
 	case *ast.DeferStmt:
+		return s.Call
+	case *ast.GoStmt:
 		return s.Call
 	}
 	return nil
@@ -92,54 +150,19 @@ func printed(n ast.Node) string {
 	return b.String()
 }
 
-// leftOut is the file's text without the call: nothing is called with the function and its arguments.
-func (n *notice) leftOut(src []byte) []byte {
-	fun, args := string(src[n.fun.from:n.fun.to]), string(src[n.parens.from+1:n.parens.to-1])
-	var b bytes.Buffer
-	b.Write(src[:n.fun.from])
-	b.WriteString("func(...any) {}(" + fun)
-	if strings.TrimSpace(args) != "" {
-		b.WriteString(", " + args)
+// Each expression fits a statement: one that does not any more would leave notices unasked of.
+func TestEachExpressionFits(t *testing.T) {
+	notices, err := find(root)
+	must(t, err)
+	for _, e := range tells {
+		if !slices.ContainsFunc(notices, func(n notice) bool { return e.MatchString(calledBy(n.text)) }) {
+			t.Errorf("no statement calls what %s fits", e)
+		}
 	}
-	b.WriteString(")")
-	b.Write(src[n.parens.to:])
-	return b.Bytes()
 }
 
-func TestCallIsLeftOut(t *testing.T) {
-	const src = `package p
-
-func f(w *Wake) error {
-	defer m.tellIterated()
-	t.wake.Flush.Set(uint64(now()))
-	if r.tell(s) && m.tell == nil {
-		return m.Synced()
-	}
-	go func() { wake.Ring(timeline.ReasonTaskEnded) }()
-	return nil
-}
-`
-	const want = `package p
-
-func f(w *Wake) error {
-	defer func(...any) {}(m.tellIterated)
-	func(...any) {}(t.wake.Flush.Set, uint64(now()))
-	if r.tell(s) && m.tell == nil {
-		return m.Synced()
-	}
-	go func() { func(...any) {}(wake.Ring, timeline.ReasonTaskEnded) }()
-	return nil
-}
-`
-	found, err := findIn("p.go", []byte(src))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := []byte(src)
-	for i := len(found) - 1; i >= 0; i-- { // from behind, so that places before stay what they were
-		got = found[i].leftOut(got)
-	}
-	if string(got) != want {
-		t.Errorf("%d calls were found; without them:\n%s", len(found), got)
-	}
+// calledBy is the function that a statement's text calls.
+func calledBy(text string) string {
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "defer "), "go ")
+	return text[:strings.IndexByte(text, '(')]
 }
