@@ -75,7 +75,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
 		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
-		Heard: m.heard, Membership: m.membership, Tell: m.tell,
+		Heard: m.heard, Limits: k.cfg.Limits, Membership: m.membership, Tell: m.tell,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	}))
 	k.mu.Lock()
