@@ -185,6 +185,7 @@ var metrics = []Metric{
 	{"timeline_backup_lag_seconds", Gauge, "seconds", perTimeline(), TierVital, "Age of the oldest whole segment that is not in object storage; 0 while all are. Absent while it is not known, and without object storage."},
 	{"timeline_flush_lsn_bytes", Gauge, "bytes", perTimeline(), TierVital, "The flush LSN, as a number."},
 	{"timeline_synchronous", Gauge, "", perTimeline(), TierVital, "1 if commits wait for this node, as synchronous_standby_names says. Absent until it was read."},
+	{"timeline_was_synchronous", Gauge, "", perTimeline(), TierVital, "While commits do not wait for this node: 1 if they ever have, 0 if not yet, as with a timeline that is being set up. Absent while they do."},
 	{"timeline_quorum_required", Gauge, "", perTimeline(), TierVital, "How many nodes have to seal before no quorum can be left without them. Absent until it is known."},
 	{"timeline_quorum_ready", Gauge, "", perTimeline(), TierVital, "How many qualified nodes this node knows of, itself included."},
 	{"timeline_diverged_bytes", Gauge, "bytes", perTimeline(), TierVital, "WAL that was received, is not part of the history that is followed, and is kept aside."},

@@ -127,7 +127,10 @@ func families(t *testing.T, tel *Telemetry) map[string]*dto.MetricFamily {
 
 func TestCatalogueIsWhatIsGathered(t *testing.T) {
 	tel, _ := start(t, Config{TimelineLimit: 10})
-	tel.Watch(busySource())
+	src := busySource()
+	src.timelines = append(src.timelines, busyTimeline(timeline.ID{Tenant: "acme", Name: "new"}))
+	src.timelines[1].Synchronous = false
+	tel.Watch(src)
 	everything(t, tel)
 	got := families(t, tel)
 	for _, m := range Catalog().Metrics {

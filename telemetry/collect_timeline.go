@@ -40,6 +40,11 @@ var vitalMetrics = []timelineMetric{
 			f.add(number(s.Synchronous))
 		}
 	}},
+	{"timeline_was_synchronous", func(f *family, s *TimelineStats) {
+		if s.QuorumKnown && !s.Synchronous {
+			f.add(number(s.WasSynchronous))
+		}
+	}},
 	{"timeline_quorum_required", func(f *family, s *TimelineStats) {
 		if s.QuorumKnown {
 			f.add(float64(s.QuorumRequired))

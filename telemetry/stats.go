@@ -86,6 +86,7 @@ type TimelineStats struct {
 
 	QuorumKnown    bool // the setting was read
 	Synchronous    bool
+	WasSynchronous bool // now or ever
 	QuorumRequired int
 	QuorumReady    int
 

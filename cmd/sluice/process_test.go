@@ -64,7 +64,10 @@ func startNode(t *testing.T, dir, more string, env ...string) *running {
 	port := freePort(t)
 	r := &running{t: t, dir: dir, url: "http://127.0.0.1:" + port, done: make(chan error, 1)}
 	file := filepath.Join(t.TempDir(), "node.yaml")
-	must(t, os.WriteFile(file, fmt.Appendf(nil, "node: {id: a, data_dir: %q, advertise: %q}\nlisten: {http: \"127.0.0.1:%s\"}\nobject_store: {url: \"\"}\n%s\n",
+	if !strings.Contains(more, "object_store:") {
+		more += "\nobject_store: {url: \"\"}"
+	}
+	must(t, os.WriteFile(file, fmt.Appendf(nil, "node: {id: a, data_dir: %q, advertise: %q}\nlisten: {http: \"127.0.0.1:%s\"}\n%s\n",
 		dir, r.url, port, more), 0o600))
 	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "sluice", "serve", "--config", file)
 	r.cmd.Stderr, r.cmd.Env = &r.log, append(os.Environ(), env...)

@@ -106,6 +106,7 @@ func fillSource(s *telemetry.TimelineStats, m *keeper.Member) {
 	s.SourceConnected = m.Connected()
 	s.LagBytes, s.LagKnown = m.Lag()
 	s.Synchronous, s.QuorumKnown = m.Synchronous()
+	s.WasSynchronous = m.Control().HasWaited()
 	s.QuorumRequired = m.Quorum().Required
 	s.QuorumReady = m.QuorumReady()
 }

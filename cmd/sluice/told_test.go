@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +132,7 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	r.hang()
 	r.terminate()
 	r.await("it is stuck, and has written down why", func() bool { return strings.Contains(r.log.String(), "diagnostics are written down") })
-	ask("/metrics", "/metrics/timelines", "/", "/v1/tenants/acme/timelines", "/v1/gates", "/v1/config", "/v1/log", "/v1/diagnostics", "/openapi.json", "/debug/pprof/goroutine?debug=2")
+	ask(r.pages()...)
 	out, err := exec.CommandContext(t.Context(), "sluice", "diagnose", "--server="+r.url, "--token="+planted, "--file="+bundle).CombinedOutput()
 	must(t, errors.Join(err, readBundle(bundle, told)))
 	told["diagnose"] = string(out)
@@ -139,12 +140,7 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	told["log"] = r.log.String()
 	must(t, readBelow(filepath.Join(r.dir, diagnosticsDir), told))
 	told["spans"], told["profiles"] = c.Text(), p.all()
-	for what, text := range told {
-		text = unpacked(text)
-		if i := strings.Index(text, planted); i >= 0 {
-			t.Errorf("%s has a secret: …%q…", what, text[max(0, i-100):min(len(text), i+50)])
-		}
-	}
+	checkSecrets(t, told)
 	for _, part := range []string{"config.yaml", "log.txt", "gates.json", "goroutines.txt", "heap.pprof", "metrics.txt", "node.json", "timelines/acme.json", "diagnostics.json"} {
 		if len(told["bundle "+part]) == 0 {
 			t.Errorf("the report has no %s", part)
@@ -166,6 +162,74 @@ timelines: [{name: acme/second, source: "host=127.0.0.1 port=1 user=x password=%
 	}
 	checkSpans(t, attributesOf(c.Spans()))
 	checkMetrics(t, told["GET /metrics"]+told["GET /metrics/timelines"])
+}
+
+// TestObjectStoresSecretsAreNotTold: they are in its URL and in the environment, and the store does not answer.
+func TestObjectStoresSecretsAreNotTold(t *testing.T) {
+	t.Parallel()
+	c := rig.StartCollector(t, nil)
+	dir, bundle := newDeadNode(t, "a", "").dir, filepath.Join(t.TempDir(), "bundle.tar.gz")
+	r := startNode(t, dir, fmt.Sprintf(`shutdown_timeout: 6s
+object_store: {url: "s3://u:%[2]s@bucket?region=eu&use_path_style=true&endpoint=http://e:%[2]s@127.0.0.1:1"}
+telemetry: {otlp_endpoint: %[1]q, log_level: debug, pprof: true}`, c.URL, planted),
+		"AWS_ACCESS_KEY_ID=AKIA"+planted, "AWS_SECRET_ACCESS_KEY="+planted, "AWS_SESSION_TOKEN="+planted)
+	r.await("object storage was asked, in vain", func() bool {
+		_, body := r.get(acmeMain)
+		return strings.Contains(body, `"available":false`) && strings.Contains(r.log.String(), "127.0.0.1:1")
+	})
+	told := map[string]string{}
+	for _, path := range r.pages() {
+		_, told["GET "+path] = r.get(path)
+	}
+	out, err := exec.CommandContext(t.Context(), "sluice", "diagnose", "--server="+r.url, "--file="+bundle).CombinedOutput()
+	must(t, errors.Join(err, readBundle(bundle, told)))
+	for _, args := range [][]string{{"timeline", "show", "acme/main"}, {"timeline", "list", "acme"}, {"timeline", "check", "acme/main"}} {
+		text, _ := exec.CommandContext(t.Context(), "sluice", append(args, "--server="+r.url)...).CombinedOutput() // a check that fails says why
+		told[strings.Join(args, " ")] = string(text)
+	}
+	r.terminate()
+	r.exits(20 * time.Second)
+	told["diagnose"], told["log"], told["spans"] = string(out), r.log.String(), c.Text()
+	checkSecrets(t, told)
+	for _, what := range []string{"bundle config.yaml", "GET /", "GET /v1/log", "timeline show acme/main", "spans"} {
+		if told[what] == "" {
+			t.Errorf("%s is empty", what)
+		}
+	}
+}
+
+// pages are all that can be asked of a node without changing it: what its description lists, and what that leaves out.
+func (r *running) pages() []string {
+	r.t.Helper()
+	_, text := r.get("/openapi.json")
+	var described struct {
+		Paths map[string]map[string]any
+	}
+	must(r.t, json.Unmarshal([]byte(text), &described))
+	names := strings.NewReplacer("{t}", "acme", "{l}", "main", "{file}", segmentTwo)
+	pages := []string{
+		"/", "/openapi.json", "/metrics", "/metrics/timelines", "/v1/config", "/v1/log", "/v1/diagnostics", "/v1/goroutines", "/v1/profiles/heap",
+		"/debug/pprof/goroutine?debug=2", "/nowhere", "/v1/tenants/acme/timelines/nowhere", "/v1/tenants/-",
+	}
+	for path, methods := range described.Paths {
+		if methods["get"] != nil {
+			pages = append(pages, names.Replace(path))
+		}
+	}
+	if len(pages) < 20 {
+		r.t.Errorf("only %d pages: %v", len(pages), pages)
+	}
+	return pages
+}
+
+func checkSecrets(t *testing.T, told map[string]string) {
+	t.Helper()
+	for what, text := range told {
+		text = unpacked(text)
+		if i := strings.Index(text, planted); i >= 0 {
+			t.Errorf("%s has a secret: …%q…", what, text[max(0, i-100):min(len(text), i+50)])
+		}
+	}
 }
 
 func (r *running) put(path, body string) {
@@ -259,7 +323,7 @@ const walRoute = "/v1/tenants/{t}/timelines/{l}/wal/{file}"
 // no other node.
 var withoutOccasion = []string{
 	"sluice_timeline_source_lag_bytes", "sluice_timeline_backup_lag_", "sluice_backup_", "sluice_objectstore_", "sluice_broker_",
-	"sluice_timeline_offloader", "sluice_wal_retained_bytes", "sluice_timeline_synchronous", "sluice_timeline_quorum_", "sluice_lifecycle_operation_age_seconds",
+	"sluice_timeline_offloader", "sluice_wal_retained_bytes", "sluice_timeline_synchronous", "sluice_timeline_was_synchronous", "sluice_timeline_quorum_", "sluice_lifecycle_operation_age_seconds",
 }
 
 // checkMetrics: nothing undeclared, and nothing declared and missing.

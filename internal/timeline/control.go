@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -131,6 +132,9 @@ func (c Control) QuorumAt(tli pg.TLI) (newest Quorum, read bool) {
 	}
 	return newest, read
 }
+
+// HasWaited reports whether the source's commits have ever waited for this node, on whichever TLI.
+func (c Control) HasWaited() bool { return slices.ContainsFunc(c.Quorums, Quorum.hasWaited) }
 
 // CommitOf is up to where what a node that does not run holds of its newest TLI was
 // on enough nodes, as far as it knew: all, where nobody else keeps the timeline.

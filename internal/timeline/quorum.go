@@ -23,6 +23,8 @@ type Quorum struct {
 	Unbounded bool `json:"unbounded,omitempty"`
 	// Synchronous says that our name is in it: commits may wait for us.
 	Synchronous bool `json:"synchronous"`
+	// Waited says that our name was in a setting that was seen on this TLI.
+	Waited bool `json:"waited,omitempty"`
 	// Required is the largest n-k+1 that was seen on this TLI: so many nodes
 	// have to seal before no quorum can be left without them. RequiredBy is the
 	// setting that it comes from, as Unbounded does.
@@ -48,6 +50,7 @@ func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
 		return q, nil
 	}
 	q.K, q.Unbounded, q.Synchronous = s.K, s.Star, s.Star || s.Contains(name)
+	q.Waited = q.Synchronous
 	if s.Star {
 		q.RequiredBy = raw
 		return q, nil
@@ -63,11 +66,18 @@ func ReadQuorum(tli pg.TLI, raw, name string, now time.Time) (Quorum, error) {
 // setting as it is now, and the strictest requirement that was ever seen,
 // because commits made under it are still there.
 func (q Quorum) merge(seen Quorum) Quorum {
-	if q.TLI == seen.TLI && q.stricter(seen) {
+	if q.TLI != seen.TLI {
+		return seen
+	}
+	seen.Waited = seen.Waited || q.hasWaited()
+	if q.stricter(seen) {
 		seen.Unbounded, seen.Required, seen.RequiredBy = q.Unbounded, q.Required, q.RequiredBy
 	}
 	return seen
 }
+
+// hasWaited reports whether commits have waited for us; control files of before this was kept know it only of those that do now.
+func (q Quorum) hasWaited() bool { return q.Waited || q.Synchronous }
 
 func (q Quorum) stricter(than Quorum) bool {
 	if q.Unbounded != than.Unbounded {
@@ -78,7 +88,7 @@ func (q Quorum) stricter(than Quorum) bool {
 
 // sameFacts reports whether two readings differ in nothing but their time.
 func (q Quorum) sameFacts(o Quorum) bool {
-	return q.TLI == o.TLI && q.Raw == o.Raw && q.Required == o.Required && q.Unbounded == o.Unbounded && q.Synchronous == o.Synchronous
+	return q.TLI == o.TLI && q.Raw == o.Raw && q.Required == o.Required && q.Unbounded == o.Unbounded && q.Synchronous == o.Synchronous && q.Waited == o.Waited
 }
 
 // SealableAlone reports whether one node's word is enough to seal, and if not,

@@ -158,6 +158,28 @@ func TestSealableAlone(t *testing.T) {
 	}
 }
 
+// TestItIsKeptThatCommitsHaveWaited: to stop is another thing than never to have begun, after a restart and on the next TLI too.
+func TestItIsKeptThatCommitsHaveWaited(t *testing.T) {
+	fsys := crashfs.New()
+	tl := create(t, fsys)
+	w := source(1000, start+10_000)
+	receive(t, tl, w, w.End())
+	for _, s := range []struct {
+		raw    string
+		waited bool
+	}{{"", false}, {"b", false}, {"a", true}, {"", true}, {"b", true}} {
+		setQuorum(t, tl, s.raw)
+		if got := tl.Control().HasWaited(); got != s.waited {
+			t.Errorf("after %q: %v", s.raw, got)
+		}
+	}
+	follow(t, tl, w.End())
+	setQuorum(t, tl, "")
+	if !open(t, shutdown(t, tl, fsys)).Control().HasWaited() {
+		t.Error("a restart has forgotten it")
+	}
+}
+
 // TestQuorumIsKeptForEachTLI: what a child's source asks for does not change what its parent's commits need.
 func TestQuorumIsKeptForEachTLI(t *testing.T) {
 	fsys := crashfs.New()
