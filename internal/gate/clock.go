@@ -58,12 +58,15 @@ func (c *Clock) ask() time.Duration {
 	return time.Duration(now)
 }
 
-// wind starts a clock that stands still.
+// wind starts a clock that stands still. Of two who do so at once the slower has
+// read a later time, which must not be told: whoever asks next would be told an
+// earlier one, and would take a holder's age for years ([token.age]).
 func (c *Clock) wind() time.Duration {
 	now := time.Since(c.base) | asked
-	if c.now.CompareAndSwap(0, int64(now)) {
-		c.timer.Reset(tick)
+	if !c.now.CompareAndSwap(0, int64(now)) {
+		return c.since()
 	}
+	c.timer.Reset(tick)
 	return now
 }
 

@@ -51,3 +51,25 @@ func TestHoldersOfAGateWithAClock(t *testing.T) {
 		}
 	})
 }
+
+// TestClockNeverGoesBack: two may find it standing still, and the slower of them
+// must not be told a time that the clock only reaches at its next tick. Whoever
+// had entered then would be said to be inside for as long as a token's time takes
+// to come round: two years.
+func TestClockNeverGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const unit = time.Duration(1) << unitShift
+		c := NewClock()
+		c.wind() // the faster
+		time.Sleep(unit + time.Microsecond)
+		entered := c.wind() // the slower: it had seen the clock stand still
+		now := c.since()
+		if entered > now {
+			t.Errorf("told %v, and %v after that", entered, now)
+		}
+		if age := token(0).next(visitor(0, entered)).age(now); age > tick {
+			t.Errorf("who has just come is said to be inside for %v", age)
+		}
+		time.Sleep(2 * tick) // it stands still again
+	})
+}

@@ -20,7 +20,9 @@ type Events struct {
 	// Close that waited for it may return at the same time. It has no context, as
 	// whoever leaves need not be who entered.
 	Left func(Exit)
-	// LongStay is how long a stay is that is worth telling; 0: each is.
+	// LongStay is how long a stay is that is worth telling; 0: each is. The gate
+	// measures stays to within 5 ms, 15 where it has a [Clock]; one that is told
+	// has Exit.Held of LongStay or more.
 	LongStay time.Duration
 	// CloseStarted is called when a Close begins to wait; the context that it
 	// returns is that of the other close events.

@@ -31,8 +31,9 @@ type seat struct {
 //	since          34 bits   in units of 4.2 ms on the room's clock
 //	passes         19 bits   how many were given out for this seat, modulo 2^19
 //
-// So a pass that was left does not fit again: that takes 2^19 others, of the same
-// kind, within 4.2 ms.
+// So a pass that was left does not fit again: that would take another of the same
+// kind, 2^19 passes of the seat later, while since stands: for 4.2 ms, or for a
+// tick of the room's [Clock].
 type token uint64
 
 const (
