@@ -44,11 +44,19 @@ func (t *Telemetry) BrokerEvents() broker.Events {
 		},
 		Rejected: func(ctx context.Context, r broker.Rejection) {
 			if level := rejectionLevel(r.Reason); level > slog.LevelDebug && repeated.due(string(r.Reason)+" "+r.Node, time.Now()) {
-				t.log.LogAttrs(ctx, level, "message between nodes was not used, or not sent",
-					slog.String("reason", string(r.Reason)), slog.String("peer", r.Node), slog.Any("error", r.Err))
+				t.rejected(ctx, level, r)
 			}
 		},
 	}
+}
+
+func (t *Telemetry) rejected(ctx context.Context, level slog.Level, r broker.Rejection) {
+	if r.Reason == broker.Refused {
+		t.log.LogAttrs(ctx, level, "broker refuses this node, or is not reached: other nodes are not heard, and commits go on", slog.Any("error", r.Err))
+		return
+	}
+	t.log.LogAttrs(ctx, level, "message between nodes was not used, or not sent",
+		slog.String("reason", string(r.Reason)), slog.String("peer", r.Node), slog.Any("error", r.Err))
 }
 
 // rejectionLevel is below info for what any network does to messages.

@@ -82,7 +82,7 @@ func everything(t *testing.T, tel *Telemetry) {
 	g.CloseEnded(closing, gate.CloseEnd{Kind: "timeline", Name: "acme/main", Waited: time.Minute})
 	tel.HTTPAnswered(reqCtx, "/v1/tenants/{t}", "GET", 200, time.Millisecond)
 	span.End()
-	_, answered, endFetch := tel.WALFetch(reqCtx, acme, "000000010000000000000001")
+	_, answered, endFetch := tel.WALFetch(timeline.WithClient(reqCtx, "192.0.2.7:40404"), acme, "000000010000000000000001")
 	answered("file", nil)
 	endFetch(1 << 24)
 	tel.PhaseWaits(acme, "save", 7*time.Second)
@@ -196,6 +196,7 @@ func TestClosedListsAreOfDeclaredLabels(t *testing.T) {
 func TestSpansAreDeclared(t *testing.T) {
 	s := rig.StartCollector(t, nil)
 	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 0, SampleRatioSet: true})
+	tel.Watch(&fakeSource{})
 	everything(t, tel)
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 const (
@@ -19,6 +20,10 @@ const (
 	longHold = time.Second
 	// lateClose is the wait of a close that is worth a warning; before, people are saying goodbye.
 	lateClose = 5 * time.Second
+	// firstPause is how long a close that waits is logged only once, and longestPause what that grows to: a disk may hang for
+	// days. Its spans come each second for as long as it does.
+	firstPause   = time.Second
+	longestPause = time.Minute
 )
 
 // GateEvents are the events of all gates.
@@ -76,7 +81,8 @@ func (t *Telemetry) gateLeft(e gate.Exit) {
 	if !ok {
 		return
 	}
-	t.holdSpan(link.SpanContext, e.Kind, e.Name, e.Holder, e.Since)
+	stay := gate.HolderInfo{Name: e.Holder, Since: e.Since, Trace: e.Trace}
+	t.holdSpan(link.SpanContext, e.Kind, e.Name, t.named(e.Kind, e.Name, []gate.HolderInfo{stay})[0])
 }
 
 // closingKey finds the closing of a close's context.
@@ -85,25 +91,46 @@ type closingKey struct{}
 // closing is a close under way. Only the goroutine that closes uses it.
 type closing struct {
 	shown map[gate.Trace]bool // the holders whose traces show that they are waited for
+
+	late  bool          // as it was logged last
+	next  time.Duration // of its waiting, before which it is not logged again
+	pause time.Duration // until then
+}
+
+// due reports whether it is to be logged now: at first, when it becomes late, and then ever more seldom.
+func (c *closing) due(waited time.Duration) bool {
+	late := waited >= lateClose
+	if waited < c.next && late == c.late {
+		return false
+	}
+	c.late = late
+	c.pause = min(max(2*c.pause, firstPause), longestPause)
+	c.next = waited + c.pause
+	return true
 }
 
 // showHolder makes the trace of a holder that is waited for one that can be looked at: the spans of whoever is stuck have not
 // ended, and a link would lead nowhere.
-func (t *Telemetry) showHolder(ctx context.Context, w gate.CloseWait, h gate.HolderInfo) {
-	c, _ := ctx.Value(closingKey{}).(*closing)
-	link, ok := linkTo(h.Trace)
-	if !ok || c == nil || c.shown[h.Trace] {
+func (t *Telemetry) showHolder(c *closing, w gate.CloseWait, of gate.Trace, h timeline.GateHolder) {
+	link, ok := linkTo(of)
+	if !ok || c.shown[of] {
 		return
 	}
-	c.shown[h.Trace] = true
-	t.holdSpan(link.SpanContext, w.Kind, w.Name, h.Name, h.Since)
+	c.shown[of] = true
+	t.holdSpan(link.SpanContext, w.Kind, w.Name, h)
 }
 
 // holdSpan is a child of whoever entered.
-func (t *Telemetry) holdSpan(of trace.SpanContext, kind, name string, holder gate.Holder, since time.Time) {
+func (t *Telemetry) holdSpan(of trace.SpanContext, kind, name string, h timeline.GateHolder) {
 	ctx := trace.ContextWithRemoteSpanContext(context.Background(), of)
-	_, span := t.startAt(ctx, "gate.hold", since, trace.WithAttributes(t.gateAttributes(kind, name)...),
-		trace.WithAttributes(attribute.String("holder", string(holder))))
+	_, span := t.startAt(ctx, "gate.hold", h.Since, trace.WithAttributes(t.gateAttributes(kind, name)...),
+		trace.WithAttributes(attribute.String("holder", h.Name)))
+	if h.File != "" {
+		span.SetAttributes(attribute.String("file", h.File))
+	}
+	if h.Client != "" {
+		span.SetAttributes(attribute.String("client", h.Client))
+	}
 	span.End()
 }
 
@@ -118,23 +145,32 @@ func (t *Telemetry) gateCloseStarted(ctx context.Context, s gate.CloseStart) con
 
 // gateCloseWaiting names those inside. A span that ends at once is seen while the close is stuck.
 func (t *Telemetry) gateCloseWaiting(ctx context.Context, w gate.CloseWait) {
+	first := w.Holders[:min(len(w.Holders), maxLinks)]
+	named := t.named(w.Kind, w.Name, first)
 	_, span := t.tracer.Start(ctx, "gate.close.wait",
-		trace.WithAttributes(always(), attribute.Int("holder_count", len(w.Holders)), attribute.StringSlice("holders", holderNames(w.Holders))),
+		trace.WithAttributes(always(), attribute.Int("holder_count", len(w.Holders)), attribute.StringSlice("holders", holderNames(named))),
 		trace.WithAttributes(t.gateAttributes(w.Kind, w.Name)...),
-		trace.WithLinks(holderLinks(w.Holders)...))
+		trace.WithLinks(holderLinks(first)...))
 	if len(w.Holders) > 0 {
 		span.SetAttributes(attribute.Float64("oldest_age", time.Since(w.Holders[0].Since).Seconds()))
 	}
 	span.End()
-	for _, h := range w.Holders[:min(len(w.Holders), maxLinks)] {
-		t.showHolder(ctx, w, h)
+	c, ok := ctx.Value(closingKey{}).(*closing)
+	if !ok {
+		return // it was not told when it began
+	}
+	for i, h := range named {
+		t.showHolder(c, w, first[i].Trace, h)
+	}
+	if !c.due(w.Waited) {
+		return
 	}
 	level := slog.LevelInfo
-	if w.Waited >= lateClose {
+	if c.late {
 		level = slog.LevelWarn
 	}
 	t.log.LogAttrs(ctx, level, "gate waits for those inside", slog.String("gate", w.Kind), slog.String("name", w.Name),
-		slog.Duration("waited", w.Waited), slog.Int("holders", len(w.Holders)), slog.String("inside", strings.Join(holderNames(w.Holders), ", ")))
+		slog.Duration("waited", w.Waited), slog.Int("holders", len(w.Holders)), slog.String("inside", strings.Join(holderNames(named), ", ")))
 }
 
 func (t *Telemetry) gateCloseEnded(ctx context.Context, e gate.CloseEnd) {
@@ -148,8 +184,9 @@ func (t *Telemetry) gateCloseEnded(ctx context.Context, e gate.CloseEnd) {
 	fail(span, e.Err)
 	span.End()
 	if ce := new(gate.CloseError); errors.As(e.Err, &ce) {
+		inside := t.named(e.Kind, e.Name, ce.Holders[:min(len(ce.Holders), maxLinks)])
 		t.log.LogAttrs(ctx, slog.LevelError, "gate not closed in time", slog.String("gate", e.Kind), slog.String("name", e.Name),
-			slog.Duration("waited", e.Waited), slog.Any("error", e.Err))
+			slog.Duration("waited", e.Waited), slog.Any("error", e.Err), slog.String("inside", strings.Join(holderNames(inside), ", ")))
 	}
 }
 
@@ -171,19 +208,27 @@ func gateScope(kind, name string) scope {
 	return scope{tenant, timelineName}
 }
 
-// holderNames are the first holders with their ages, for people.
-func holderNames(holders []gate.HolderInfo) []string {
-	holders = holders[:min(len(holders), maxLinks)]
+// named tells what is known of those inside a gate.
+func (t *Telemetry) named(kind, name string, holders []gate.HolderInfo) []timeline.GateHolder {
+	src, of := t.watched(), gateScope(kind, name)
+	if src == nil || of.tenant == "" {
+		return timeline.NameHolders(holders)
+	}
+	return src.NameHolders(of.id(), holders)
+}
+
+// holderNames are holders with their ages, for people.
+func holderNames(holders []timeline.GateHolder) []string {
 	names := make([]string, len(holders))
 	for i, h := range holders {
-		names[i] = string(h.Name) + " (" + time.Since(h.Since).Round(10*time.Millisecond).String() + ")"
+		names[i] = h.String() + " (" + time.Since(h.Since).Round(10*time.Millisecond).String() + ")"
 	}
 	return names
 }
 
 func holderLinks(holders []gate.HolderInfo) []trace.Link {
 	var links []trace.Link
-	for _, h := range holders[:min(len(holders), maxLinks)] {
+	for _, h := range holders {
 		if link, ok := linkTo(h.Trace); ok {
 			links = append(links, link)
 		}

@@ -2,9 +2,15 @@ package telemetry
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/sluicewal/sluice/internal/gate"
@@ -15,6 +21,7 @@ import (
 func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	s := rig.StartCollector(t, nil)
 	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1})
+	tel.Watch(&fakeSource{})
 	g := gate.New(gate.Config{Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: GateTrace}})
 	request, span := tel.Tracer().Start(t.Context(), "GET /wal")
 	pass, err := g.Enter(request, "wal_download")
@@ -36,24 +43,67 @@ func TestStuckCloseIsSeenWhileItIsStuck(t *testing.T) {
 	if len(wait.Links) != 1 || trace.TraceID(wait.Links[0].TraceId) != span.SpanContext().TraceID() {
 		t.Errorf("links %v, want one to %s", wait.Links, span.SpanContext().TraceID())
 	}
-	found := false
-	for _, a := range wait.Attributes {
-		if a.Key == "holders" {
-			found = len(a.Value.GetArrayValue().Values) == 1
-		}
-	}
-	if !found {
-		t.Errorf("it does not name the holder: %v", wait.Attributes)
+	if text := fmt.Sprint(wait.Attributes); !strings.Contains(text, "wal_download of 000000010000000000000007 for 192.0.2.7:40404 (") {
+		t.Errorf("it does not name the holder: %s", text)
 	}
 	hold := s.Await(t, "gate.hold") // where the link leads to
 	if trace.TraceID(hold.TraceId) != span.SpanContext().TraceID() || trace.SpanID(hold.ParentSpanId) != span.SpanContext().SpanID() {
 		t.Error("the holder's trace does not show that it is waited for")
+	}
+	if text := fmt.Sprint(hold.Attributes); !strings.Contains(text, "000000010000000000000007") || !strings.Contains(text, "192.0.2.7:40404") {
+		t.Errorf("the holder's span does not say what it wants, and for whom: %s", text)
 	}
 	pass.Leave()
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
 	span.End()
+}
+
+// TestCloseThatHangsFillsNoLog: its records become rare, its spans do not.
+func TestCloseThatHangsFillsNoLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel, log := start(t, Config{})
+		spans := tracetest.NewSpanRecorder()
+		tel.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
+		tel.Watch(&fakeSource{})
+		g := gate.New(gate.Config{Kind: "timeline", Name: "acme/main", Hooks: &gate.Hooks{Events: tel.GateEvents()}})
+		if _, err := g.Enter(t.Context(), "wal_download"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		defer cancel()
+		if err := g.Close(ctx); err == nil {
+			t.Fatal("it is closed, with somebody inside")
+		}
+		var said []string
+		for line := range strings.Lines(log.String()) {
+			var r struct {
+				Level, Msg, Inside string
+				Waited             time.Duration
+			}
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatal(err)
+			}
+			said = append(said, r.Level+" "+r.Waited.String())
+			if !strings.Contains(r.Inside, "wal_download of 000000010000000000000007 for 192.0.2.7:40404 (") {
+				t.Errorf("it does not name the holder: %s", line)
+			}
+		}
+		want := "INFO 100ms, INFO 1.1s, INFO 3.1s, WARN 5.1s, WARN 13.1s, WARN 29.1s, WARN 1m1.1s, WARN 2m1.1s, WARN 3m1.1s, WARN 4m1.1s, ERROR 5m0s"
+		if got := strings.Join(said, ", "); got != want {
+			t.Errorf("logged:\n%s\nwant:\n%s", got, want)
+		}
+		waits := 0
+		for _, s := range spans.Ended() {
+			if s.Name() == "gate.close.wait" {
+				waits++
+			}
+		}
+		if waits != 300 {
+			t.Errorf("%d spans in five minutes", waits)
+		}
+	})
 }
 
 // TestStuckStageIsSeenWhileItIsStuck does so for a stage of the shutdown.

@@ -44,7 +44,8 @@ func methodLabel(method string) string {
 // WALFetch opens the span of a request for a WAL file, which lasts until the file is read; answered is told the answer.
 func (t *Telemetry) WALFetch(ctx context.Context, id timeline.ID, file string) (_ context.Context, answered func(string, error), end func(bytes int64)) {
 	ctx, span := t.tracer.Start(ctx, "wal.fetch",
-		trace.WithAttributes(attribute.String("file", file)), trace.WithAttributes(t.idAttributes(id)...))
+		trace.WithAttributes(attribute.String("file", file), attribute.String("client", timeline.ClientOf(ctx))),
+		trace.WithAttributes(t.idAttributes(id)...))
 	answered = func(answer string, err error) {
 		t.counts.restoreAnswers.WithLabelValues(answer).Inc()
 		span.SetAttributes(attribute.String("answer", answer))

@@ -174,7 +174,7 @@ var (
 		id    timeline.ID // whose they are
 		names []string
 	}{
-		{timeline.ID{Tenant: "t", Name: "l"}, []string{"create", "set", "delete", "seal", "unseal", "trim", "drain", "restore"}},
+		{timeline.ID{Tenant: "t", Name: "l"}, []string{"create", "set", "delete", "seal", "unseal", "trim", "drain", "restore", "end"}},
 		{timeline.ID{Tenant: "t"}, []string{"create", "delete", "attach", "secondary", "detach"}},
 	}
 	refusals = []replication.Reason{

@@ -125,7 +125,7 @@ func TestEveryFormSaysTheSame(t *testing.T) {
 	tel, _ := start(t, Config{OTLPEndpoint: s.URL, SampleRatio: 1, TimelineLimit: 10})
 	src := busySource()
 	src.timelines = append(src.timelines, busyTimeline(timeline.ID{Tenant: `a"b\c`, Name: "d\nü"}))
-	src.timelines[1].OldestUnbackedSince = time.Now().Add(-1500 * time.Millisecond)
+	src.timelines[1].OldestUnbackedSince = time.Now().Add(-90 * time.Minute)
 	src.timelines[1].FlushLSN = 1<<63 + 1<<20
 	tel.Watch(src)
 	everything(t, tel)
@@ -136,7 +136,7 @@ func TestEveryFormSaysTheSame(t *testing.T) {
 		maps.DeleteFunc(timelines, func(name string, _ float64) bool { return !strings.HasPrefix(name, `{__name__="sluice_timeline_`) })
 		for name, v := range timelines {
 			if strings.Contains(name, "backup_lag_seconds") {
-				timelines[name] = float64(int(v)) // time goes on
+				timelines[name] = float64(int(time.Duration(v) * time.Second / time.Hour)) // time goes on
 			}
 		}
 		got.series = timelines

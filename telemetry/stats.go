@@ -10,11 +10,14 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
-// A Source is what the collector asks at each scrape. Neither method may wait for anything.
+// A Source is what the collector asks at each scrape. No method may wait for anything.
 type Source interface {
 	Node() NodeStats
 	// Timelines are all that the node has, those that shut down included, in no order.
 	Timelines() []TimelineStats
+	// NameHolders tells what is known of those inside a timeline's gate, or, where the id has no name, a tenant's: of all, in
+	// their order. It is asked while somebody waits for them, or one leaves who was long inside.
+	NameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder
 }
 
 // NodeStats are the numbers of the node itself.

@@ -76,7 +76,7 @@ func labelValues() map[string]map[string][]string {
 // Lists of those who hand the values to this package; tests of theirs hold them against these.
 var (
 	shutdownStages = []string{"readiness", "broker", "drain", "tenants", "broker_connection", "http", "telemetry"}
-	sourceStates   = []string{"none", "poisoned", "sealed", "stopped", "connecting", "connected", "refused", "missing_wal"}
+	sourceStates   = []string{"none", "poisoned", "sealed", "ended", "stopped", "connecting", "connected", "refused", "missing_wal"}
 )
 
 func stopping() []string {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/gate"
-	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
@@ -31,20 +30,20 @@ func (n *node) Gates() []api.ClosingGate {
 
 // closingGates are the gates that are closing now, the oldest first.
 func (n *node) closingGates() []api.ClosingGate {
-	all := appendClosing([]api.ClosingGate{}, gateHTTP, timeline.ID{}, n.requests)
+	all := n.appendClosing([]api.ClosingGate{}, gateHTTP, timeline.ID{}, n.requests)
 	if k := n.keeper.Load(); k != nil {
 		for id, g := range k.TenantGates() {
-			all = appendClosing(all, "tenant", timeline.ID{Tenant: id}, g)
+			all = n.appendClosing(all, "tenant", timeline.ID{Tenant: id}, g)
 		}
 		for _, m := range k.Members() {
-			all = appendClosing(all, "timeline", m.ID(), m.Gate())
+			all = n.appendClosing(all, "timeline", m.ID(), m.Gate())
 		}
 	}
 	slices.SortStableFunc(all, func(a, b api.ClosingGate) int { return a.Since.Compare(b.Since) })
 	return all
 }
 
-func appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.Gate) []api.ClosingGate {
+func (n *node) appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.Gate) []api.ClosingGate {
 	select {
 	case <-g.Closing():
 	default:
@@ -55,8 +54,16 @@ func appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.G
 		return all
 	}
 	return append(all, api.ClosingGate{
-		Gate: kind, Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: keeper.Holders(g),
+		Gate: kind, Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: n.nameHolders(id, g.Holders()),
 	})
+}
+
+// nameHolders tells what is known of those inside a gate: a timeline's, a tenant's, or, where the id is empty, the node's own.
+func (n *node) nameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	if k := n.keeper.Load(); k != nil {
+		return k.NameHolders(id, holders)
+	}
+	return timeline.NameHolders(holders)
 }
 
 // admit lets a request in, until the node stops answering.
@@ -93,14 +100,15 @@ func whose(g api.ClosingGate) string {
 // namedHolders is how many holders a line names; the rest is counted.
 const namedHolders = 4
 
-// holdersText names holders with the time that each has been inside, as "wal_download (12s), manager (3s)".
+// holdersText names holders with what each wants, and the time that it has been inside, as "wal_download of
+// 000000010000000000000007 for 127.0.0.1:40404 (12s), manager (3s)".
 func holdersText(holders []timeline.GateHolder) string {
 	var text strings.Builder
 	for i, h := range holders[:min(namedHolders, len(holders))] {
 		if i > 0 {
 			text.WriteString(", ")
 		}
-		fmt.Fprintf(&text, "%s (%s)", h.Name, time.Since(h.Since).Round(time.Second))
+		fmt.Fprintf(&text, "%s (%s)", h, time.Since(h.Since).Round(time.Second))
 	}
 	if more := len(holders) - namedHolders; more > 0 {
 		fmt.Fprintf(&text, " and %d more", more)

@@ -51,7 +51,7 @@ func (c *diagnoseCmd) Run(ctx context.Context, k *kong.Context) error {
 			return err
 		}
 		now := time.Now().UTC()
-		bundle, err := collectBundle(ctx, cl, now)
+		bundle, err := collectBundle(ctx, cl, now, partWithin)
 		if err != nil {
 			return fmt.Errorf("write the bundle: %w", err)
 		}
@@ -67,7 +67,10 @@ func (c *diagnoseCmd) Run(ctx context.Context, k *kong.Context) error {
 	})
 }
 
-func collectBundle(ctx context.Context, cl *client.Client, now time.Time) ([]byte, error) {
+// partWithin is how long the node may take for one part: what it reads from a disk that hangs keeps the others from nobody.
+const partWithin = 20 * time.Second
+
+func collectBundle(ctx context.Context, cl *client.Client, now time.Time, within time.Duration) ([]byte, error) {
 	w := newBundle(now)
 	client := thisBuild()
 	w.add("client.txt", []byte(client.version+" "+client.describe()+"\n"))
@@ -77,8 +80,8 @@ func collectBundle(ctx context.Context, cl *client.Client, now time.Time) ([]byt
 		fmt.Fprintf(&failures, "timelines: %v\n", err)
 	}
 	for _, p := range append(nodeParts, parts...) {
-		var body []byte
-		if _, err := cl.Do(ctx, clientGet(p.path), &body); err != nil {
+		body, err := getWithin(ctx, cl, p.path, within)
+		if err != nil {
 			fmt.Fprintf(&failures, "%s: %v\n", p.name, err)
 			continue
 		}
@@ -90,7 +93,12 @@ func collectBundle(ctx context.Context, cl *client.Client, now time.Time) ([]byt
 	return w.close()
 }
 
-func clientGet(path string) client.Request { return client.Request{Method: "GET", Path: path} }
+func getWithin(ctx context.Context, cl *client.Client, path string, within time.Duration) (body []byte, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("no answer within %v", within))
+	defer cancel()
+	_, err = cl.Do(ctx, client.Request{Method: "GET", Path: path}, &body)
+	return body, err
+}
 
 // timelineParts are the timelines of all tenants, and a check of none: that would ask the sources.
 func timelineParts(ctx context.Context, cl *client.Client) ([]bundlePart, error) {

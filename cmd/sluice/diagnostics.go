@@ -37,8 +37,11 @@ type diagnostics struct {
 	gates  func() []api.ClosingGate // nil: none are known of
 	flight *trace.FlightRecorder    // nil: it is not switched on
 
-	mu sync.Mutex // one is written at a time
+	mu sync.Mutex // one is written at a time; whoever comes meanwhile does not wait, for the disk may be what hangs
 }
+
+// errDiagnosing is the end of what would have to wait for the disk.
+var errDiagnosing = errors.New("diagnostics are being written at this moment")
 
 // recordFlight keeps the last seconds of what the scheduler does. It costs a wake-up of a goroutine about as much again.
 func recordFlight() (*trace.FlightRecorder, error) {
@@ -51,7 +54,9 @@ func recordFlight() (*trace.FlightRecorder, error) {
 
 // write writes all of it down. What cannot be had is in the error, and does not keep the rest out.
 func (d *diagnostics) write(why string) (path string, err error) {
-	d.mu.Lock()
+	if !d.mu.TryLock() {
+		return "", errDiagnosing
+	}
 	defer d.mu.Unlock()
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the directory for diagnostics: %w", err)
@@ -148,7 +153,9 @@ func sizeOf(path string) (size int64) {
 
 // newest are the files of the newest diagnostics, by their paths below the directory; without flight recordings, which are large.
 func (d *diagnostics) newest() (map[string][]byte, error) {
-	d.mu.Lock()
+	if !d.mu.TryLock() {
+		return nil, errDiagnosing
+	}
 	defer d.mu.Unlock()
 	entries, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) || len(entries) == 0 {

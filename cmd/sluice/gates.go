@@ -28,7 +28,7 @@ func (c *gatesCmd) Run(ctx context.Context, k *kong.Context) error {
 }
 
 func gateRows(r *rows, gates []api.ClosingGate) {
-	r.add("GATE", "OF", "CLOSING FOR", "INSIDE", "FOR", "TRACE")
+	r.add("GATE", "OF", "CLOSING FOR", "INSIDE", "FOR", "FILE", "CLIENT", "TRACE")
 	for _, g := range gates {
 		of := strings.TrimSuffix(g.Tenant+"/"+g.Timeline, "/")
 		switch {
@@ -38,7 +38,7 @@ func gateRows(r *rows, gates []api.ClosingGate) {
 			r.add(g.Gate, of, since(g.Since), "nobody")
 		}
 		for _, h := range g.Holders {
-			r.add(g.Gate, of, since(g.Since), h.Name, since(h.Since), h.TraceID)
+			r.add(g.Gate, of, since(g.Since), h.Name, since(h.Since), h.File, h.Client, h.TraceID)
 		}
 	}
 }

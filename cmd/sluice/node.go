@@ -135,6 +135,7 @@ var problems = []struct {
 	{backup.ErrDenied, api.KindUnavailable},
 	{backup.ErrCut, api.KindUnavailable},
 	{backup.ErrNoBucket, api.KindUnavailable},
+	{timeline.ErrEnded, api.KindConflict},
 	{timeline.ErrShuttingDown, api.KindShuttingDown},
 	{timeline.ErrBroken, api.KindUnavailable},
 	{timeline.ErrEmpty, api.KindConflict},

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -63,7 +64,8 @@ func startNode(t *testing.T, dir, more string, env ...string) *running {
 	port := freePort(t)
 	r := &running{t: t, dir: dir, url: "http://127.0.0.1:" + port, done: make(chan error, 1)}
 	file := filepath.Join(t.TempDir(), "node.yaml")
-	must(t, os.WriteFile(file, fmt.Appendf(nil, "node: {id: a, data_dir: %q}\nlisten: {http: \"127.0.0.1:%s\"}\nobject_store: {url: \"\"}\n%s\n", dir, port, more), 0o600))
+	must(t, os.WriteFile(file, fmt.Appendf(nil, "node: {id: a, data_dir: %q, advertise: %q}\nlisten: {http: \"127.0.0.1:%s\"}\nobject_store: {url: \"\"}\n%s\n",
+		dir, r.url, port, more), 0o600))
 	r.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "sluice", "serve", "--config", file)
 	r.cmd.Stderr, r.cmd.Env = &r.log, append(os.Environ(), env...)
 	must(t, r.cmd.Start())
@@ -150,9 +152,12 @@ func (r *running) hang() (release func()) {
 	go func() { _, _ = r.get(acmeMain + "/wal/" + segmentOne) }() // ends with the node, or its disk
 	r.await("a download holds the gate", func() bool { return r.inside("wal_download") })
 	return func() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		// The segment is back before the reader goes on: from then on the files may go.
+		pipe := filepath.Join(r.t.TempDir(), "pipe")
+		must(r.t, errors.Join(os.Link(path, pipe), os.Rename(path+".aside", path)))
+		f, err := os.OpenFile(pipe, os.O_WRONLY, 0)
 		must(r.t, err)
-		must(r.t, errors.Join(os.Rename(path+".aside", path), f.Close())) // in this order: with its end, the files may go
+		must(r.t, f.Close())
 	}
 }
 
@@ -204,7 +209,7 @@ func TestStuckStageIsNamedAndTheExitIsForced(t *testing.T) {
 	if code := r.exits(10 * time.Second); code != exitFailed {
 		t.Errorf("exit status %d", code)
 	}
-	for _, want := range []string{`"msg":"shutdown stage is late"`, "timeline acme/main: wal_download (", `"msg":"gate not closed in time"`, "sluice: stage tenants: "} {
+	for _, want := range []string{`"msg":"shutdown stage is late"`, "timeline acme/main: wal_download of " + segmentOne + " for 127.0.0.1:", `"msg":"gate not closed in time"`, "sluice: stage tenants: "} {
 		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("the log has no %s", want)
 		}
@@ -241,12 +246,13 @@ func TestDeletionSaysWhomItWaitsFor(t *testing.T) {
 	deletion.Stderr = &said
 	must(t, deletion.Start())
 	r.await("the deletion says whom it waits for", func() bool { return strings.Contains(said.String(), "delete, at stop for ") })
-	if text := said.String(); !strings.Contains(text, "waiting for wal_download (") {
+	if text := said.String(); !strings.Contains(text, "waiting for wal_download of "+segmentOne+" for 127.0.0.1:") {
 		t.Errorf("it says: %s", text)
 	}
+	reader := regexp.MustCompile(`wal_download.*` + segmentOne + `.*127\.0\.0\.1:\d+`) // which file, and which client
 	for _, args := range [][]string{{"gates"}, {"timeline", "show", "acme/main"}} {
 		out, err := verb(args...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "wal_download") {
+		if err != nil || !reader.Match(out) {
 			t.Errorf("%v: %v\n%s", args, err, out)
 		}
 	}

@@ -62,6 +62,11 @@ func diskSpace(dir string) (free, capacity int64) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize
 }
 
+// NameHolders implements telemetry.Source.
+func (n numbers) NameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	return n.node.nameHolders(id, holders)
+}
+
 // Timelines implements telemetry.Source.
 func (n numbers) Timelines() []telemetry.TimelineStats {
 	k := n.node.keeper.Load()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -18,7 +19,11 @@ const (
 	stuckAfter = 5 * time.Second
 	// sayStuckEvery is how often one thing that is stuck is logged.
 	sayStuckEvery = time.Minute
+	// writtenWithin is how long it takes to write down what every goroutine does, on a disk that does not hang.
+	writtenWithin = 10 * time.Second
 )
+
+var errNotWritten = errors.New("diagnostics are not written yet: it may be the disk that hangs")
 
 // stuckThing is something that has begun and does not end.
 type stuckThing struct {
@@ -30,15 +35,22 @@ type stuckThing struct {
 
 // stuckWatch looks again and again for what is stuck outside of a shutdown, whose stages watch themselves: managers that are long
 // in one phase, steps of operations, gates that do not close. It shows it by short spans and records while it lasts, and has
-// written down once what every goroutine does.
+// written down what every goroutine does: when it is found to be stuck, and again whenever that lasts twice as long, so that what
+// is stuck for days leaves the first of it where it is.
 type stuckWatch struct {
 	node     *node
 	log      *slog.Logger
 	tel      *telemetry.Telemetry
 	diagnose func(why string) (path string, err error)
 
-	said      map[stuckThing]time.Time // when it was logged last
+	said      map[stuckThing]stuckSaid // what is stuck now
 	diagnosed time.Time                // when something was written down last
+}
+
+// stuckSaid is what was said of a thing.
+type stuckSaid struct {
+	at    time.Time     // when it was logged last
+	wrote time.Duration // how long it had been stuck when something was written down last
 }
 
 // run looks until ctx ends.
@@ -61,13 +73,13 @@ func (s *stuckWatch) look(ctx context.Context, now time.Time) {
 	if k == nil {
 		return
 	}
-	said := map[stuckThing]time.Time{}
+	said := map[stuckThing]stuckSaid{}
 	tell := func(t stuckThing) {
-		said[t] = s.said[t]
-		if now.Sub(said[t]) >= sayStuckEvery {
-			said[t] = now
-			s.say(ctx, t, now)
+		last := s.said[t]
+		if now.Sub(last.at) >= sayStuckEvery {
+			last = s.say(ctx, t, last, now)
 		}
+		said[t] = last
 	}
 	for _, m := range k.Members() {
 		s.lookAt(m, now, tell)
@@ -102,21 +114,38 @@ func operationOf(id timeline.ID, name string) timeline.ID {
 	return id
 }
 
-func (s *stuckWatch) say(ctx context.Context, t stuckThing, now time.Time) {
-	attrs := []slog.Attr{slog.String("what", t.what), slog.String("which", t.which), slog.String("doing", t.doing), slog.Duration("for", now.Sub(t.since))}
-	if now.Sub(s.diagnosed) >= sayStuckEvery {
-		s.diagnosed = now
+// say logs that a thing is stuck, and may have it written down.
+func (s *stuckWatch) say(ctx context.Context, t stuckThing, last stuckSaid, now time.Time) stuckSaid {
+	age := now.Sub(t.since)
+	last.at = now
+	if age >= 2*last.wrote && now.Sub(s.diagnosed) >= sayStuckEvery {
+		last.wrote, s.diagnosed = age, now
 		go s.writeDown(ctx, t) // nobody waits for it: the disk may be what hangs
 	}
-	s.log.LogAttrs(ctx, slog.LevelWarn, "stuck", attrs...)
+	s.log.LogAttrs(ctx, slog.LevelWarn, "stuck", slog.String("what", t.what), slog.String("which", t.which),
+		slog.String("doing", t.doing), slog.Duration("for", age))
+	return last
 }
 
-// writeDown keeps what every goroutine does while something is stuck.
+// writeDown keeps what every goroutine does while something is stuck. Its span ends, and is seen, also where the disk hangs.
 func (s *stuckWatch) writeDown(ctx context.Context, t stuckThing) {
 	ctx, end := s.tel.Stuck(ctx, t.what, t.which, t.doing, t.since)
 	defer end()
-	path, err := s.diagnose("stuck-" + t.what)
-	tellDiagnosed(ctx, s.tel, s.log, path, err)
+	type written struct {
+		path string
+		err  error
+	}
+	done := make(chan written, 1)
+	go func() {
+		path, err := s.diagnose("stuck-" + t.what)
+		done <- written{path, err}
+	}()
+	select {
+	case w := <-done:
+		tellDiagnosed(ctx, s.tel, s.log, w.path, w.err)
+	case <-time.After(writtenWithin):
+		tellDiagnosed(ctx, s.tel, s.log, "", errNotWritten)
+	}
 }
 
 // tellDiagnosed says in the log and in the span of ctx where diagnostics are.

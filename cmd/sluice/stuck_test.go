@@ -5,8 +5,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/keeper"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
@@ -78,4 +80,55 @@ func TestWhatIsStuckIsShown(t *testing.T) {
 	if all := stuck(); len(all) != 0 {
 		t.Errorf("it is over: %v", all)
 	}
+}
+
+// TestStuckForADayIsWrittenDownNowAndThen: what was written down first is not pushed out by what follows, for they become rare.
+func TestStuckForADayIsWrittenDownNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newStages(t)
+		var ages []time.Duration
+		began := time.Now()
+		watch := &stuckWatch{node: s.node, log: s.log, tel: s.tel, diagnose: func(string) (string, error) {
+			ages = append(ages, time.Since(began).Round(time.Minute))
+			return "/data/diagnostics/x", nil
+		}}
+		var said stuckSaid
+		for thing := (stuckThing{"gate", "timeline acme/main", "closing", began}); time.Since(began) < 24*time.Hour; {
+			time.Sleep(sayStuckEvery)
+			said = watch.say(t.Context(), thing, said, time.Now())
+			synctest.Wait()
+		}
+		if len(ages) != 11 || ages[0] != time.Minute || ages[10] != 1024*time.Minute {
+			t.Errorf("written down after %v", ages)
+		}
+		if n := strings.Count(log.String(), `"msg":"stuck"`); n != 24*60 {
+			t.Errorf("logged %d times", n)
+		}
+	})
+}
+
+// TestDiskThatHangsUnderDiagnosticsIsWaitedForByNobody: the span that shows what is stuck ends, and whoever comes next is told.
+func TestDiskThatHangsUnderDiagnosticsIsWaitedForByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newStages(t)
+		hang := make(chan struct{})
+		d := &diagnostics{dir: t.TempDir(), gates: func() []api.ClosingGate { <-hang; return nil }}
+		watch := &stuckWatch{node: s.node, log: s.log, tel: s.tel, diagnose: d.write}
+		began := time.Now()
+		watch.writeDown(t.Context(), stuckThing{"gate", "timeline acme/main", "closing", began})
+		if took := time.Since(began); took != writtenWithin || !strings.Contains(log.String(), errNotWritten.Error()) {
+			t.Errorf("it took %v; %s", took, log)
+		}
+		if _, err := d.write("stage-tenants"); !errors.Is(err, errDiagnosing) {
+			t.Errorf("the next is told: %v", err)
+		}
+		if _, err := d.newest(); !errors.Is(err, errDiagnosing) {
+			t.Errorf("who asks for the newest is told: %v", err)
+		}
+		close(hang)
+		synctest.Wait()
+		if files, err := d.newest(); err != nil || len(files) != 2 {
+			t.Errorf("once it goes on: %d files, %v", len(files), err)
+		}
+	})
 }

@@ -227,7 +227,7 @@ func (fakeNode) Check(_ context.Context, id timeline.ID) (api.CheckResult, error
 func (fakeNode) Gates() []api.ClosingGate {
 	return []api.ClosingGate{{
 		Gate: "timeline", Tenant: "acme", Timeline: "old", Since: time.Now().Add(-time.Minute),
-		Holders: []timeline.GateHolder{{Name: "wal_download", Since: time.Now().Add(-time.Hour), TraceID: "abc"}},
+		Holders: []timeline.GateHolder{{Name: "wal_download", Since: time.Now().Add(-time.Hour), TraceID: "abc", Client: "192.0.2.7:40404", File: segmentOne}},
 	}}
 }
 

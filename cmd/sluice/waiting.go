@@ -71,7 +71,8 @@ func lookAtTenant(cl *client.Client, id timeline.TenantID) func(context.Context)
 	}
 }
 
-// waitText says what a timeline's operation does at this moment: "delete, at stop for 12 s: waiting for wal_download (12s)".
+// waitText says what a timeline's operation does at this moment: "delete, at stop for 12 s: waiting for wal_download of
+// 000000010000000000000007 for 127.0.0.1:40404 (12s)".
 func waitText(s timeline.Status) string {
 	text := ""
 	if s.Operation != nil {

@@ -99,7 +99,7 @@ func size(n int64) string {
 // tone is how a timeline looks at a glance: ok, warn or bad.
 func tone(t timeline.Status) string {
 	switch {
-	case t.State == string(timeline.StateBroken), t.Source.State == "refused", t.Source.State == "missing_wal", t.Source.State == "poisoned":
+	case t.State == string(timeline.StateBroken), t.Source.State == "refused", t.Source.State == "missing_wal", t.Source.State == "poisoned", t.Source.State == "ended":
 		return "bad"
 	case t.State != string(timeline.StateRunning), !t.Source.Connected, !t.Quorum.Synchronous, t.Seal != nil, len(t.Diverged) > 0:
 		return "warn"

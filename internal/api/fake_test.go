@@ -35,6 +35,7 @@ type fakeNode struct {
 	delete func(context.Context) error
 	seal   func(timeline.ID, bool) (api.SealResult, error)
 	wal    func(file string, o api.WALOptions) (api.WAL, error)
+	client string // whose request for a WAL file was last
 }
 
 func (n *fakeNode) Info() api.NodeInfo {
@@ -115,7 +116,8 @@ func (n *fakeNode) Check(context.Context, timeline.ID) (api.CheckResult, error) 
 	return api.CheckResult{OK: true, Lines: []api.CheckLine{{Name: "slot", Result: api.CheckOK, Text: "active"}}}, n.err
 }
 
-func (n *fakeNode) OpenWAL(_ context.Context, _ timeline.ID, file string, o api.WALOptions) (api.WAL, error) {
+func (n *fakeNode) OpenWAL(ctx context.Context, _ timeline.ID, file string, o api.WALOptions) (api.WAL, error) {
+	n.client = timeline.ClientOf(ctx)
 	if n.wal != nil {
 		return n.wal(file, o)
 	}

@@ -83,8 +83,9 @@ func isWriteError(p any) bool {
 	return ok && (errors.As(err, &netErr) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
 }
 
-// addressed marks a request's context as work for its tenant and timeline, where the path has valid names.
+// addressed marks a request's context as work for its client, and for its tenant and timeline where the path has valid names.
 func (s *Server) addressed(hc huma.Context, next func(huma.Context)) {
+	hc = huma.WithContext(hc, timeline.WithClient(hc.Context(), hc.RemoteAddr()))
 	tenant, err := timeline.ParseTenantID(hc.Param("t"))
 	if s.cfg.Events.Addressed == nil || err != nil {
 		next(hc)

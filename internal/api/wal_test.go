@@ -76,6 +76,9 @@ func TestWALFileIsSentWholeWithItsDigest(t *testing.T) {
 	if !asked.Copy || !asked.AcceptDataLoss {
 		t.Errorf("asked with %+v", asked)
 	}
+	if host, _, err := net.SplitHostPort(n.client); err != nil || host != "127.0.0.1" {
+		t.Errorf("the node was told the client %q", n.client)
+	}
 	if head := ask(t, "HEAD", url+segment, ""); head.status != 200 || head.header.Get("Content-Length") != "1048576" {
 		t.Errorf("HEAD: %d %v", head.status, head.header)
 	}

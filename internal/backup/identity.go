@@ -188,6 +188,11 @@ func (s *Store) tombstone(ctx context.Context, key string) (Tombstone, error) {
 	return decodeTombstone(key, raw)
 }
 
+// Tombstone is how this life has ended, after it came back as often as its identity says; fs.ErrNotExist if it goes on.
+func (t *Timeline) Tombstone(ctx context.Context) (Tombstone, error) {
+	return t.store.tombstone(ctx, t.prefix+tombstoneOf(t.identity.Revived))
+}
+
 func decodeTombstone(key string, raw []byte) (Tombstone, error) {
 	var stone Tombstone
 	if err := json.Unmarshal(raw, &stone); err != nil {

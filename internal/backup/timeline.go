@@ -88,7 +88,7 @@ func (t *Timeline) Bury(ctx context.Context, keepObjects bool) (kept bool, err e
 // DeleteObjects removes all objects of this life but the tombstones, and returns how many. It may be called again after it
 // failed. It refuses where there is no tombstone, and where that keeps the objects: they may belong to another life by now.
 func (t *Timeline) DeleteObjects(ctx context.Context) (n int, err error) {
-	stone, err := t.store.tombstone(ctx, t.prefix+tombstoneOf(t.identity.Revived))
+	stone, err := t.Tombstone(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("delete the objects of %s, which must have a tombstone first: %w", t.prefix, err)
 	}

@@ -15,15 +15,16 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/test/natstest"
 )
 
 var one = numbered(1)
 
 // pair starts nodes a and b on an external server, both of which keep timeline 1, and waits until they know it.
-func pair(t testing.TB, e *external) (a, b *member) {
+func pair(t testing.TB, e *natstest.Server) (a, b *member) {
 	t.Helper()
-	a = start(t, Config{Node: "a", URL: e.url()}, newFake(active(one, 0x2000000)))
-	b = start(t, Config{Node: "b", URL: e.url()}, newFake(active(one, 0x3000000)))
+	a = start(t, Config{Node: "a", URL: e.URL()}, newFake(active(one, 0x2000000)))
+	b = start(t, Config{Node: "b", URL: e.URL()}, newFake(active(one, 0x3000000)))
 	a.knows(t, "b", one, 0x3000000)
 	b.knows(t, "a", one, 0x2000000)
 	return a, b
@@ -39,7 +40,7 @@ func goesOn(t testing.TB, a, b *member) {
 }
 
 func TestNodesHearOfEachOther(t *testing.T) {
-	a, b := pair(t, startExternal(t, server.Options{}))
+	a, b := pair(t, natstest.Start(t, server.Options{}))
 	goesOn(t, a, b)
 	goesOn(t, b, a)
 	if s := a.Stats(); !s.Connected || s.Err != nil || s.Sent[KindStatus] == 0 || s.Received[KindGreeting] == 0 {
@@ -58,11 +59,11 @@ func TestNodesHearOfEachOther(t *testing.T) {
 
 // TestInactiveTimelinesAreKnown: they are told when nodes meet.
 func TestInactiveTimelinesAreKnown(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	idle := active(one, 0x2000000)
 	idle.Active = false
-	a := start(t, Config{Node: "a", URL: e.url()}, newFake(idle))
-	b := start(t, Config{Node: "b", URL: e.url()}, newFake(idle))
+	a := start(t, Config{Node: "a", URL: e.URL()}, newFake(idle))
+	b := start(t, Config{Node: "b", URL: e.URL()}, newFake(idle))
 	a.knows(t, "b", one, 0x2000000)
 	b.knows(t, "a", one, 0x2000000)
 	if p, _ := a.word("b", one); p.Active {
@@ -71,11 +72,11 @@ func TestInactiveTimelinesAreKnown(t *testing.T) {
 }
 
 func TestEdgesAreToldAtOnce(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	s := active(one, 0x2000000)
 	s.Active = false
-	a := start(t, Config{Node: "a", URL: e.url()}, newFake(s))
-	b := start(t, Config{Node: "b", URL: e.url()}, newFake(s))
+	a := start(t, Config{Node: "a", URL: e.URL()}, newFake(s))
+	b := start(t, Config{Node: "b", URL: e.URL()}, newFake(s))
 	a.knows(t, "b", one, 0x2000000)
 	b.knows(t, "a", one, 0x2000000)
 	// From here on an inactive timeline is not told for 30 intervals.
@@ -98,13 +99,13 @@ func TestEdgesAreToldAtOnce(t *testing.T) {
 
 func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 	t.Parallel() // it mostly waits
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	a, b := pair(t, e)
-	c := start(t, Config{Node: "c", URL: e.url()}, newFake(active(numbered(2), 0x2000000)))
+	c := start(t, Config{Node: "c", URL: e.URL()}, newFake(active(numbered(2), 0x2000000)))
 	eventually(t, "a has heard of c", func() bool { return len(a.Nodes()) == 2 })
 
 	var toB, toC atomic.Int64
-	nc := e.client(t)
+	nc := e.Client(t)
 	for node, n := range map[string]*atomic.Int64{"b": &toB, "c": &toC} {
 		must(nc.Subscribe(Subject(node, "a"), func(*nats.Msg) { n.Add(1) }))(t)
 	}
@@ -124,7 +125,7 @@ func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 
 func TestManyTimelinesGoIntoFewMessages(t *testing.T) {
 	t.Parallel() // it mostly waits
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	const n = 5000
 	fakes := [2]*fake{newFake(), newFake()}
 	for i := range n {
@@ -134,14 +135,14 @@ func TestManyTimelinesGoIntoFewMessages(t *testing.T) {
 	var mu sync.Mutex
 	var rounds []Round
 	interval := 200 * time.Millisecond
-	start(t, Config{Node: "a", URL: e.url(), Interval: interval, SilentAfter: patience, Events: Events{
+	start(t, Config{Node: "a", URL: e.URL(), Interval: interval, SilentAfter: patience, Events: Events{
 		RoundEnded: func(_ context.Context, r Round) {
 			mu.Lock()
 			defer mu.Unlock()
 			rounds = append(rounds, r)
 		},
 	}}, fakes[0])
-	b := start(t, Config{Node: "b", URL: e.url(), Interval: interval, SilentAfter: patience}, fakes[1])
+	b := start(t, Config{Node: "b", URL: e.URL(), Interval: interval, SilentAfter: patience}, fakes[1])
 	for i := range n {
 		b.knows(t, "a", numbered(i), pg.LSN(i+1))
 	}
@@ -156,18 +157,22 @@ func TestManyTimelinesGoIntoFewMessages(t *testing.T) {
 	}
 }
 
-// TestASlowSubscriberDisturbsNobody: b does not come to read, and node c and the server have to go on.
+// TestASlowSubscriberDisturbsNobody: b does not come to read, and node c and the server have to go on. Nobody falls silent for b
+// meanwhile: what is held up is what it hears.
 func TestASlowSubscriberDisturbsNobody(t *testing.T) {
-	e := startExternal(t, server.Options{})
-	a, b := pair(t, e)
-	c := start(t, Config{Node: "c", URL: e.url()}, newFake(active(one, 0x4000000)))
+	e := natstest.Start(t, server.Options{})
+	a := start(t, Config{Node: "a", URL: e.URL()}, newFake(active(one, 0x2000000)))
+	b := start(t, Config{Node: "b", URL: e.URL(), SilentAfter: time.Hour}, newFake(active(one, 0x3000000)))
+	a.knows(t, "b", one, 0x3000000)
+	b.knows(t, "a", one, 0x2000000)
+	c := start(t, Config{Node: "c", URL: e.URL()}, newFake(active(one, 0x4000000)))
 	c.knows(t, "a", one, 0x2000000)
 	a.knows(t, "c", one, 0x4000000)
 
 	hold := make(chan struct{})
 	b.holdUp(hold)
 	goesOn(t, a, c)
-	flood := e.client(t)
+	flood := e.Client(t)
 	for range 2 * receiveQueue {
 		if err := flood.Publish(GreetingSubject("flood"), encodeAs(header{version, "flood", 1, 0})); err != nil {
 			t.Fatal(err)
@@ -184,9 +189,9 @@ func TestASlowSubscriberDisturbsNobody(t *testing.T) {
 }
 
 func TestMalformedMessagesDisturbNobody(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	a, b := pair(t, e)
-	nc := e.client(t)
+	nc := e.Client(t)
 	good := encodeAs(header{version, "x", 1, 1}, active(one, 0x7000000))
 	for _, m := range []struct {
 		subject string
@@ -214,12 +219,12 @@ func TestMalformedMessagesDisturbNobody(t *testing.T) {
 }
 
 func TestANodeHearsNoEchoAndNeedsNone(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	a, b := pair(t, e)
 	if _, ok := a.word("a", one); ok {
 		t.Error("a is a peer of itself")
 	}
-	nc := e.client(t) // sends a's own words back
+	nc := e.Client(t) // sends a's own words back
 	must(nc.Subscribe(Subject("b", "a"), func(m *nats.Msg) { _ = nc.Publish(Subject("a", "a"), m.Data) }))(t)
 	must(nc.Subscribe(GreetingSubject("a"), func(m *nats.Msg) { _ = nc.Publish(Subject("a", "a"), m.Data) }))(t)
 	for range 5 {
@@ -231,9 +236,9 @@ func TestANodeHearsNoEchoAndNeedsNone(t *testing.T) {
 }
 
 func TestASecondProcessUnderOneNameIsSaid(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	a, b := pair(t, e)
-	second := start(t, Config{Node: "a", URL: e.url()}, newFake(active(one, 0x9000000)))
+	second := start(t, Config{Node: "a", URL: e.URL()}, newFake(active(one, 0x9000000)))
 	eventually(t, "all say so", func() bool {
 		return a.rejected(OwnName) > 0 && second.rejected(OwnName) > 0 && b.rejected(EarlierProcess) > 0
 	})
@@ -241,19 +246,19 @@ func TestASecondProcessUnderOneNameIsSaid(t *testing.T) {
 }
 
 func TestBrokerRestarts(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	var mu sync.Mutex
 	var links []bool
-	a := start(t, Config{Node: "a", URL: e.url(), Events: Events{Connected: func(_ context.Context, c Connection) {
+	a := start(t, Config{Node: "a", URL: e.URL(), Events: Events{Connected: func(_ context.Context, c Connection) {
 		mu.Lock()
 		defer mu.Unlock()
 		links = append(links, c.Up)
 	}}}, newFake(active(one, 0x2000000)))
-	b := start(t, Config{Node: "b", URL: e.url()}, newFake(active(one, 0x3000000)))
+	b := start(t, Config{Node: "b", URL: e.URL()}, newFake(active(one, 0x3000000)))
 	a.knows(t, "b", one, 0x3000000)
 	b.knows(t, "a", one, 0x2000000)
 	for range 3 {
-		e.kill()
+		e.Kill()
 		eventually(t, "both say that it is away", func() bool { return !a.Stats().Connected && !b.Stats().Connected })
 		idle := active(one, 0)
 		idle.Active = false
@@ -261,7 +266,7 @@ func TestBrokerRestarts(t *testing.T) {
 		idle.Flush.LSN = p.Flush.LSN + 1
 		b.set(idle) // it changes meanwhile, and is not active any more
 		b.Tell(one)
-		e.start(t)
+		e.Restart(t)
 		a.knows(t, "b", one, idle.Flush.LSN)
 		b.set(active(one, idle.Flush.LSN+1))
 		a.knows(t, "b", one, idle.Flush.LSN+1)
@@ -276,9 +281,9 @@ func TestBrokerRestarts(t *testing.T) {
 
 // TestBrokerAway: what a node knows keeps its age, what it does not know it does not invent, and nobody waits.
 func TestBrokerAway(t *testing.T) {
-	e := startExternal(t, server.Options{})
+	e := natstest.Start(t, server.Options{})
 	a, b := pair(t, e)
-	e.kill()
+	e.Kill()
 	eventually(t, "a says that b is silent", func() bool {
 		nodes := a.Nodes()
 		return len(nodes) == 1 && nodes[0].Silent && !a.Stats().Connected && a.Stats().Err != nil
@@ -298,9 +303,9 @@ func TestBrokerAway(t *testing.T) {
 		t.Errorf("it took %s to tell and to stop", took)
 	}
 	// One that starts while the broker is away goes on trying.
-	c := start(t, Config{Node: "c", URL: e.url()}, newFake(active(one, 0x4000000)))
+	c := start(t, Config{Node: "c", URL: e.URL()}, newFake(active(one, 0x4000000)))
 	eventually(t, "c says why", func() bool { return c.Stats().Err != nil && c.rejected(Refused) > 0 })
-	e.start(t)
+	e.Restart(t)
 	b.knows(t, "c", one, 0x4000000)
 }
 
@@ -338,12 +343,12 @@ func TestAServerThatSaysNothing(t *testing.T) {
 // cluster starts nodes with embedded servers that are each other's routes.
 func cluster(t testing.TB, userinfo string, ids ...string) []*member {
 	t.Helper()
-	ca := newAuthority(t)
+	ca := natstest.NewAuthority(t)
 	var members []*member
 	var routes []string
 	for i, id := range ids {
 		m := start(t, Config{
-			Node: id, ClusterListen: "127.0.0.1:0", Routes: routes, TLS: ca.issue(t, id),
+			Node: id, ClusterListen: "127.0.0.1:0", Routes: routes, TLS: TLS(ca.Issue(t, id)),
 		}, newFake(active(one, pg.LSN(0x2000000+i))))
 		eventually(t, id+" listens", func() bool { return m.ClusterAddr() != "" })
 		routes = append(routes, "nats://"+userinfo+m.ClusterAddr())
@@ -376,10 +381,10 @@ func TestEmbeddedServersFormACluster(t *testing.T) {
 
 func TestStrangersAreNoRoutes(t *testing.T) {
 	t.Parallel() // it mostly waits
-	ours, theirs := newAuthority(t), newAuthority(t)
-	a := start(t, Config{Node: "a", ClusterListen: "127.0.0.1:0", TLS: ours.issue(t, "a")}, newFake(active(one, 0x2000000)))
+	ours, theirs := natstest.NewAuthority(t), natstest.NewAuthority(t)
+	a := start(t, Config{Node: "a", ClusterListen: "127.0.0.1:0", TLS: TLS(ours.Issue(t, "a"))}, newFake(active(one, 0x2000000)))
 	eventually(t, "a listens", func() bool { return a.ClusterAddr() != "" })
-	for name, files := range map[string]TLS{"x": theirs.issue(t, "x"), "y": {}} {
+	for name, files := range map[string]TLS{"x": TLS(theirs.Issue(t, "x")), "y": {}} {
 		x := start(t, Config{Node: name, ClusterListen: "127.0.0.1:0", Routes: []string{"nats://" + a.ClusterAddr()}, TLS: files},
 			newFake(active(one, 0x9000000)))
 		eventually(t, "x runs", func() bool { return x.Stats().Sent[KindGreeting] > 20 })
@@ -402,25 +407,31 @@ func TestStrangersAreNoRoutes(t *testing.T) {
 	}
 }
 
+// credentials are of a node that may say nothing in another's name.
+func credentials(t testing.TB, account *natstest.Account, node string) string {
+	t.Helper()
+	return account.Credentials(t, []string{Subject("*", node), GreetingSubject(node)}, []string{Subject(node, "*"), GreetingSubject("*")})
+}
+
 func TestExternalServerWithTLSAndCredentials(t *testing.T) {
-	ca, account := newAuthority(t), newAccount(t)
-	opts := account.opts
-	opts.TLSConfig, opts.TLS, opts.TLSVerify = ca.serverTLS(t), true, true
-	e := startExternal(t, opts)
+	ca, account := natstest.NewAuthority(t), natstest.NewAccount(t)
+	opts := account.Options
+	opts.TLSConfig, opts.TLS, opts.TLSVerify = ca.ServerTLS(t), true, true
+	e := natstest.Start(t, opts)
 	node := func(id string, files TLS, credentials string, flush pg.LSN) *member {
-		return start(t, Config{Node: id, URL: e.url(), TLS: files, CredentialsFile: credentials}, newFake(active(one, flush)))
+		return start(t, Config{Node: id, URL: e.URL(), TLS: files, CredentialsFile: credentials}, newFake(active(one, flush)))
 	}
-	a := node("a", ca.issue(t, "a"), account.credentials(t, "a"), 0x2000000)
-	b := node("b", ca.issue(t, "b"), account.credentials(t, "b"), 0x3000000)
+	a := node("a", TLS(ca.Issue(t, "a")), credentials(t, account, "a"), 0x2000000)
+	b := node("b", TLS(ca.Issue(t, "b")), credentials(t, account, "b"), 0x3000000)
 	a.knows(t, "b", one, 0x3000000)
 	b.knows(t, "a", one, 0x2000000)
 
 	for _, stranger := range []*member{
-		node("x", newAuthority(t).issue(t, "x"), account.credentials(t, "x"), 0x9000000), // another CA
-		node("y", TLS{CA: ca.issue(t, "y").CA}, account.credentials(t, "y"), 0x9000000),  // no certificate
-		node("z", ca.issue(t, "z"), newAccount(t).credentials(t, "z"), 0x9000000),        // another account
-		node("v", ca.issue(t, "v"), "", 0x9000000),                                       // no credentials
-		node("w", ca.issue(t, "w"), account.credentials(t, "a"), 0x9000000),              // a's: it may not speak as w
+		node("x", TLS(natstest.NewAuthority(t).Issue(t, "x")), credentials(t, account, "x"), 0x9000000), // another CA
+		node("y", TLS{CA: ca.Issue(t, "y").CA}, credentials(t, account, "y"), 0x9000000),                // no certificate
+		node("z", TLS(ca.Issue(t, "z")), credentials(t, natstest.NewAccount(t), "z"), 0x9000000),        // another account
+		node("v", TLS(ca.Issue(t, "v")), "", 0x9000000),                                                 // no credentials
+		node("w", TLS(ca.Issue(t, "w")), credentials(t, account, "a"), 0x9000000),                       // a's: it may not speak as w
 	} {
 		eventually(t, stranger.cfg.Node+" is refused, and says so", func() bool { return stranger.rejected(Refused) > 0 })
 		if err := stranger.stop(); err != nil {
@@ -436,7 +447,7 @@ func TestExternalServerWithTLSAndCredentials(t *testing.T) {
 func TestWhatCannotBeStartedIsSaid(t *testing.T) {
 	taken := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer taken.Close()
-	files := newAuthority(t).issue(t, "a")
+	files := TLS(natstest.NewAuthority(t).Issue(t, "a"))
 	for name, c := range map[string]struct {
 		cfg  Config
 		want string
@@ -478,6 +489,7 @@ func TestPasswordsAreNotShown(t *testing.T) {
 type sink struct{ messages, bytes int }
 
 func (s *sink) IsConnected() bool { return true }
+func (s *sink) LastError() error  { return nil }
 func (s *sink) MaxPayload() int64 { return 1 << 20 }
 func (s *sink) Publish(_ string, data []byte) error {
 	s.messages++
@@ -557,6 +569,7 @@ func BenchmarkRound(b *testing.B) {
 type recorder func(subject string, data []byte)
 
 func (recorder) IsConnected() bool { return true }
+func (recorder) LastError() error  { return nil }
 func (recorder) MaxPayload() int64 { return 1 << 20 }
 func (r recorder) Publish(subject string, data []byte) error {
 	r(subject, data)

@@ -138,6 +138,7 @@ func (b *Broker) linked(c Connection) {
 
 // unreachable is told why a try to connect failed.
 func (b *Broker) unreachable(err error) {
+	err = advise(err)
 	b.mu.Lock()
 	known := b.link.Err != nil && b.link.Err.Error() == err.Error()
 	b.link.Err = err
@@ -152,7 +153,7 @@ func (b *Broker) trouble(err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		reason = SlowConsumer
 	}
-	b.refused(Rejection{Reason: reason, Err: err})
+	b.refused(Rejection{Reason: reason, Err: advise(err)})
 }
 
 // refused counts on NATS's goroutine, and leaves the event to ours.

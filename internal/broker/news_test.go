@@ -20,6 +20,7 @@ type outbox struct {
 }
 
 func (*outbox) IsConnected() bool { return true }
+func (*outbox) LastError() error  { return nil }
 func (*outbox) MaxPayload() int64 { return maxMessageBytes }
 
 func (o *outbox) Publish(subject string, _ []byte) error {

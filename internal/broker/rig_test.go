@@ -21,6 +21,16 @@ const (
 	patience = 20 * time.Second
 )
 
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
 // fake is a node's timelines.
 type fake struct {
 	mu       sync.Mutex

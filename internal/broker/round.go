@@ -19,6 +19,7 @@ func GreetingSubject(from string) string { return subjectPrefix + "greeting." + 
 // out is what a round needs of NATS.
 type out interface {
 	IsConnected() bool
+	LastError() error
 	MaxPayload() int64
 	Publish(subject string, data []byte) error
 }
@@ -40,6 +41,7 @@ func (b *Broker) rounds(ctx context.Context, o out) {
 			b.sweep(ctx, n)
 			b.round(ctx, o, b.due(n%b.cfg.RefreshEvery == 0))
 			b.greet(ctx, o)
+			b.askWhy(o)
 		case <-b.bell:
 			if kind := b.urgent(); kind != "" {
 				b.round(ctx, o, kind)
@@ -49,6 +51,17 @@ func (b *Broker) rounds(ctx context.Context, o out) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// askWhy asks NATS's client why it is not connected: of tries after the first it tells by itself only those that reached no
+// server, and none where a certificate or the credentials are refused.
+func (b *Broker) askWhy(o out) {
+	if o.IsConnected() {
+		return
+	}
+	if err := o.LastError(); err != nil {
+		b.unreachable(err)
 	}
 }
 

@@ -11,9 +11,6 @@ import (
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
-// silentAfter is how long a node may say nothing until it counts as gone.
-const silentAfter = 5 * time.Second
-
 // brokerAgain is the pause after a broker could not be started.
 const brokerAgain = 5 * time.Second
 
@@ -39,6 +36,9 @@ func (l *link) changed() {
 	l.since = time.Now()
 }
 
+// silentAfter is how long a node may say nothing until it counts as gone.
+func (k *Keeper) silentAfter() time.Duration { return k.cfg.Limits.OrDefaults().Silent }
+
 // newBroker makes the node's broker; nil where nobody could be reached through it:
 // an embedded one that waits for nobody costs something, and has nobody to talk to.
 func (k *Keeper) newBroker() *broker.Broker {
@@ -47,7 +47,7 @@ func (k *Keeper) newBroker() *broker.Broker {
 		return nil
 	}
 	k.link.changed() // the managers run before the broker does, and are to listen before they take a turn
-	cfg.Node, cfg.Log, cfg.SilentAfter = k.cfg.NodeID, k.cfg.Log, silentAfter
+	cfg.Node, cfg.Log, cfg.SilentAfter = k.cfg.NodeID, k.cfg.Log, k.silentAfter()
 	cfg.Events.Connected = k.connected
 	return broker.New(cfg, toldTimelines{k})
 }

@@ -20,7 +20,7 @@ import (
 // backup brings to object storage what is not there yet, until all is: what was
 // decided, and the whole segments that are committed.
 func (m *Member) backup(ctx context.Context) error {
-	t, err := m.stored(ctx)
+	t, err := m.living(ctx)
 	if err != nil {
 		return fmt.Errorf("object storage: %w", err)
 	}
@@ -33,6 +33,12 @@ func (m *Member) backup(ctx context.Context) error {
 	if err := m.confirm(ctx, t); err != nil {
 		return err
 	}
+	return m.whileAlive(ctx, t, func(ctx context.Context) error { return m.uploadAll(ctx, t) })
+}
+
+// uploadAll uploads the whole segments that are committed, while it is this node's
+// turn.
+func (m *Member) uploadAll(ctx context.Context, t *backup.Timeline) error {
 	uploader := backup.NewUploader(t, m.openWhole)
 	for m.uploads() {
 		line := m.Log().Lineage()
@@ -153,7 +159,7 @@ func (m *Member) cleanPartials(ctx context.Context, t *backup.Timeline) error {
 
 // backupPartial brings what is committed of the open segment to object storage.
 func (m *Member) backupPartial(ctx context.Context) error {
-	t, err := m.stored(ctx)
+	t, err := m.living(ctx)
 	if err != nil {
 		return fmt.Errorf("object storage: %w", err)
 	}
@@ -214,7 +220,7 @@ func (k *Keeper) decideSeal(ctx context.Context, id timeline.ID, s timeline.Seal
 	if err != nil {
 		return timeline.Seal{}, err
 	}
-	t, err := m.stored(ctx)
+	t, err := m.living(ctx)
 	if err != nil {
 		return timeline.Seal{}, err
 	}
@@ -394,7 +400,7 @@ func (m *Member) leaveEnds(ctx context.Context, t *backup.Timeline) error {
 // node does: it is there that other nodes look. It is refused once somebody may
 // have promoted from the tail, unless forced.
 func (m *Member) unsealStored(ctx context.Context, force bool) error {
-	t, err := m.stored(ctx)
+	t, err := m.living(ctx)
 	if err != nil {
 		return fmt.Errorf("the seal is in object storage, too: %w", err)
 	}

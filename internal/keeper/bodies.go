@@ -141,9 +141,9 @@ func (m *Member) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	below := m.horizon(m.persistedBackup())
-	if below == 0 {
-		return nil
+	below, err := m.sureOf(ctx, m.horizon(m.persistedBackup()))
+	if err != nil || below == 0 {
+		return err
 	}
 	n, _, err := m.Log().Remove(ctx, below)
 	if n > 0 {

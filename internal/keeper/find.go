@@ -120,11 +120,11 @@ func (k *Keeper) watchLocked(t *tenant) {
 // look is inside the tenant's gate, as every download of a warm copy is.
 func (k *Keeper) look(t *tenant) error {
 	ctx := t.Context()
-	pass, err := t.Enter(ctx, holderFollow)
+	leave, err := t.EnterFor(ctx, holderFollow, "")
 	if err != nil {
 		return err
 	}
-	defer pass.Leave()
+	defer leave()
 	store, err := k.depot.open(ctx)
 	if err != nil {
 		return err

@@ -79,14 +79,7 @@ func (m *Member) followed(ctx context.Context) (*backup.Timeline, error) {
 	if m.Control().Stored == nil {
 		return nil, errors.New("it does not have what this node holds, and a warm copy brings nothing there: attach the tenant first")
 	}
-	store, err := m.keeper.depot.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := store.Find(ctx, string(m.ID().Tenant), m.ID().Name); err != nil { // it may be deleted
-		return nil, err
-	}
-	if err := m.refreshWithin(ctx); err != nil {
+	if err := m.refreshWithin(ctx); err != nil { // it may be deleted
 		return nil, err
 	}
 	return m.stored(ctx)
@@ -173,11 +166,11 @@ func (m *Member) copyChild(ctx context.Context, t *backup.Timeline, h pg.History
 // copySegment appends a segment up to an LSN. The download is inside the tenant's
 // gate, too: a life in another mode does not begin before it has ended.
 func (m *Member) copySegment(ctx context.Context, t *backup.Timeline, tli pg.TLI, n pg.SegNo, until pg.LSN) (bool, error) {
-	pass, err := m.tenant.Enter(ctx, holderFollow)
+	leave, err := m.tenant.EnterFor(ctx, holderFollow, m.ID().Name+"/"+pg.SegmentName(tli, n, m.Control().SegmentSize))
 	if err != nil {
 		return false, err
 	}
-	defer pass.Leave()
+	defer leave()
 	s, err := t.OpenWhole(ctx, tli, n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

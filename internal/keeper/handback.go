@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/restore"
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -27,13 +26,13 @@ type WALFile struct {
 
 	read int64 // of the body so far
 
-	pass gate.Pass
-	end  func(bytes int64) // told what was read
+	leave func()            // the gate
+	end   func(bytes int64) // told what was read
 }
 
 // Close lets go of the file and leaves the gate. It may be called once.
 func (f *WALFile) Close() error {
-	defer f.pass.Leave()
+	defer f.leave()
 	if f.Body == nil {
 		f.end(0)
 		return nil
@@ -72,14 +71,14 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	if err != nil {
 		return nil, err
 	}
-	pass, err := m.Enter(ctx, holderWALDownload)
+	leave, err := m.EnterFor(ctx, holderWALDownload, r.File)
 	if err != nil {
 		return nil, err
 	}
 	var f *WALFile
 	defer func() {
 		if f == nil { // also after a panic, which ends the request and not the node
-			pass.Leave()
+			leave()
 		}
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -89,7 +88,7 @@ func (k *Keeper) openWAL(ctx context.Context, id timeline.ID, r WALRequest) (*WA
 	if err != nil {
 		return nil, err
 	}
-	f = &WALFile{Found: found, Gone: m.Context().Done(), pass: pass}
+	f = &WALFile{Found: found, Gone: m.Context().Done(), leave: leave}
 	return f, nil
 }
 

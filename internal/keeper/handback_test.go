@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -172,9 +173,11 @@ func TestEndOnABorderIsMarkedToo(t *testing.T) {
 func TestFileThatIsHandedOutHoldsTheGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, k, m, w := keeping(t)
-		f := open(t, k, WALRequest{File: segment1})
-		if holders := m.Status().Gate.Holders; len(holders) != 2 || holders[0].Name != "manager" || holders[1].Name != "wal_download" {
-			t.Errorf("inside are %+v", holders)
+		f, err := k.OpenWAL(timeline.WithClient(t.Context(), "192.0.2.7:40404"), main1, WALRequest{File: segment1})
+		must(t, err)
+		holders := "[manager wal_download of " + segment1 + " for 192.0.2.7:40404]"
+		if inside := fmt.Sprint(m.Status().Gate.Holders); inside != holders {
+			t.Errorf("inside are %s, want %s", inside, holders)
 		}
 		deleted := make(chan error, 1)
 		go func() { deleted <- k.DeleteTimeline(t.Context(), main1, false) }()
@@ -186,6 +189,9 @@ func TestFileThatIsHandedOutHoldsTheGate(t *testing.T) {
 		}
 		if _, err := k.OpenWAL(t.Context(), main1, WALRequest{File: segment1}); !errors.Is(err, timeline.ErrShuttingDown) {
 			t.Errorf("a newcomer: %v", err)
+		}
+		if inside := fmt.Sprint(k.NameHolders(main1, m.Gate().Holders())); inside != "[wal_download of "+segment1+" for 192.0.2.7:40404]" {
+			t.Errorf("waited for are %s", inside)
 		}
 		if b, err := io.ReadAll(f.Body); err != nil || !bytes.Equal(b, w.Bytes()[:mib]) {
 			t.Errorf("read %d bytes, %v", len(b), err)

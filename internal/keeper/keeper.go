@@ -17,6 +17,7 @@ import (
 	"github.com/sluicewal/sluice/internal/backup"
 	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/gate"
+	"github.com/sluicewal/sluice/internal/manager"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
 )
@@ -64,6 +65,8 @@ type Config struct {
 	// by configuration.
 	Broker broker.Config
 	Peers  []string
+	// Limits say how long nodes wait for each other; all have the zero value, but for tests.
+	Limits manager.Limits
 	Events Events
 	Log    *slog.Logger
 	// FS is the file system below DataDir; nil = the operating system's.

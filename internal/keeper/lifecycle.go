@@ -169,18 +169,60 @@ func (k *Keeper) create(ctx context.Context, id timeline.ID, incarnation string,
 		return err
 	}
 	return k.do(ctx, id, opCreate, func(ctx context.Context) error {
-		if m, err := k.member(id); err == nil {
+		m, err := k.member(id)
+		switch {
+		case err != nil:
+		case m.Control().Ended != nil && incarnation == string(m.Control().Incarnation):
+			return k.goOn(ctx, m, with)
+		default:
 			return m.taken(incarnation)
 		}
-		if _, err := k.CreateTenant(ctx, id.Tenant); err != nil {
+		made, err := k.CreateTenant(ctx, id.Tenant)
+		if err != nil {
 			return err
 		}
-		return k.makeTimeline(ctx, id, incarnation, with)
+		err = k.makeTimeline(ctx, id, incarnation, with)
+		if err != nil && made {
+			return errors.Join(err, k.undoTenant(ctx, id))
+		}
+		return err
 	})
+}
+
+// undoTenant removes the tenant that was made for a timeline which could not be,
+// unless another came to it meanwhile.
+func (k *Keeper) undoTenant(ctx context.Context, id timeline.ID) error {
+	return k.do(ctx, tenantKey(id.Tenant), opDelete, func(ctx context.Context) error {
+		if !k.endUnused(id) {
+			return nil
+		}
+		return k.deleteTenant(ctx, id.Tenant, true)
+	})
+}
+
+// endUnused lets no timeline join a tenant any more, if none has, and none but id is
+// being made. One that is asked for from now on waits for the tenant's end.
+func (k *Keeper) endUnused(id timeline.ID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	t := k.tenants[id.Tenant]
+	if t == nil || len(t.members) > 0 {
+		return false
+	}
+	for key := range k.operations {
+		if key.Tenant == id.Tenant && key != id && key != tenantKey(id.Tenant) {
+			return false
+		}
+	}
+	t.ending = true
+	return true
 }
 
 // taken is why a timeline is not made.
 func (m *Member) taken(incarnation string) error {
+	if _, why := m.State(); errors.Is(why, timeline.ErrEnded) {
+		return fmt.Errorf("timeline %s: %w: %w", m.ID(), ErrExists, why)
+	}
 	if here := string(m.Control().Incarnation); incarnation != "" && incarnation != here {
 		return fmt.Errorf("timeline %s: %w: its incarnation is %s", m.ID(), backup.ErrAlive, here)
 	}
@@ -202,11 +244,11 @@ func (k *Keeper) makeTimeline(ctx context.Context, id timeline.ID, incarnation s
 	case ending:
 		return fmt.Errorf("tenant %s: %w", id.Tenant, timeline.ErrShuttingDown)
 	}
-	pass, err := t.Enter(ctx, holderRequest)
+	leave, err := t.EnterFor(ctx, holderRequest, "")
 	if err != nil {
 		return err
 	}
-	defer pass.Leave()
+	defer leave()
 	if incarnation != "" {
 		met, err := k.revive(ctx, t, id, incarnation)
 		if err != nil {
@@ -255,13 +297,14 @@ func (k *Keeper) SetTimeline(ctx context.Context, id timeline.ID, source string,
 // it.
 //
 // Of a warm copy it is [ErrSecondary]: whoever asks may want to be rid of the copy,
-// and a deletion ends the timeline's life on all nodes.
+// and a deletion ends the timeline's life on all nodes. Of a life that has ended, it
+// removes what is here.
 func (k *Keeper) DeleteTimeline(ctx context.Context, id timeline.ID, keepObjects bool) error {
 	m, err := k.member(id)
 	if err != nil {
 		return err
 	}
-	if err := k.deletable(id.Tenant); err != nil && !m.Control().Deleting {
+	if err := k.deletable(id.Tenant); err != nil && !m.Control().Deleting && m.Control().Ended == nil {
 		return err
 	}
 	return k.do(ctx, id, opDelete, func(ctx context.Context) error { return k.delete(ctx, m, keepObjects) })

@@ -32,7 +32,9 @@ func (m *Member) meet(ctx context.Context) error {
 	}
 	c := m.Control()
 	if !m.HoldsNothing() {
-		m.refresh(ctx)
+		if err := m.refresh(ctx); err != nil {
+			return err
+		}
 		return m.conflict()
 	}
 	err := m.meetEmpty(ctx)
@@ -86,11 +88,11 @@ func (m *Member) meetEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id, err := store.Find(ctx, string(m.ID().Tenant), m.ID().Name)
+	id, err := m.newestLife(ctx, store)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, backup.ErrDeleted) && m.Control().Again:
+	case errors.Is(err, backup.ErrDeleted) && m.Control().Again: // it has met none of them
 		return nil
 	case errors.Is(err, backup.ErrDeleted):
 		return fmt.Errorf("%w; to begin it anew: sluice timeline delete %s, then sluice timeline create %s", err, m.ID(), m.ID())
@@ -159,21 +161,31 @@ func seals(ends map[pg.TLI]pg.LSN) []timeline.Seal {
 }
 
 // refresh takes over what other nodes have decided since, if object storage tells
-// in time.
-func (m *Member) refresh(ctx context.Context) {
+// in time. It fails only if they have ended this life.
+func (m *Member) refresh(ctx context.Context) error {
 	if m.Control().Stored == nil {
-		return // the backup decides who this timeline is
+		return nil // the backup decides who this timeline is
 	}
 	ctx, cancel := context.WithTimeout(ctx, askStoreWithin)
 	defer cancel()
-	if err := m.refreshWithin(ctx); err != nil {
+	err := m.refreshWithin(ctx)
+	if errors.Is(err, timeline.ErrEnded) {
+		return err
+	}
+	if err != nil {
 		m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "object storage does not tell what other nodes have decided: this node goes by what it knows",
 			slog.String("timeline", m.ID().String()), slog.Any("error", err))
 	}
+	return nil
 }
 
 func (m *Member) refreshWithin(ctx context.Context) error {
 	t, err := m.stored(ctx)
+	if err != nil {
+		return err
+	}
+	store := m.keeper.depot.store.Load()
+	newest, err := m.newestLife(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -185,35 +197,17 @@ func (m *Member) refreshWithin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store := m.keeper.depot.store.Load()
-	met := meeting(store, t.Identity())
-	if met.Revived, err = revivedSince(ctx, store, m.ID(), t.Identity()); err != nil {
-		return err
-	}
+	met := meeting(store, newest)
 	for _, s := range decided {
 		met.Seals = append(met.Seals, timeline.Seal{TLI: s.TLI, End: s.End, At: s.At, DataLossAccepted: s.DataLossAccepted})
 	}
 	if len(claims) > 0 {
-		newest := claims[len(claims)-1]
-		if met.Newest, err = pg.ParseHistory(newest.TLI, newest.History); err != nil {
+		last := claims[len(claims)-1]
+		if met.Newest, err = pg.ParseHistory(last.TLI, last.History); err != nil {
 			return err
 		}
 	}
 	return m.Meet(ctx, met)
-}
-
-// revivedSince is how often a life came back, if it is the one that goes on.
-func revivedSince(ctx context.Context, store *backup.Store, id timeline.ID, known backup.Identity) (int, error) {
-	newest, err := store.Find(ctx, string(id.Tenant), id.Name)
-	switch {
-	case errors.Is(err, backup.ErrDeleted):
-		return known.Revived, nil
-	case err != nil:
-		return 0, err
-	case newest.Incarnation != known.Incarnation:
-		return known.Revived, nil
-	}
-	return newest.Revived, nil
 }
 
 // stored returns the timeline in object storage, once its identity is decided

@@ -40,6 +40,7 @@ type Member struct {
 	lastSettings   atomic.Pointer[replication.Settings]
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
 	unmet          atomic.Pointer[unmet]          // why the last session did not begin; nil: it did
+	alive          atomic.Pointer[alive]          // what object storage said last of this life
 	copies         copies
 	claiming       chan struct{} // holds one while a TLI is claimed: the session and the backup both do it, see claimAll
 }
@@ -64,6 +65,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{Timeline: tl, keeper: k, tenant: t, inside: pass, claiming: make(chan struct{}, 1), membership: k.active.Join(tl)}
+	m.alive.Store(&alive{upTo: m.Backup().LSN}) // of a start that finds object storage away, WAL that was backed up goes
 	if c := tl.Control(); c.Stored != nil && c.Stored.Partial.LSN != 0 {
 		m.copies.add(c.SegmentSize.SegNo(c.Stored.Partial.LSN))
 	}
@@ -73,7 +75,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
 		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
-		Heard: m.heard, Membership: m.membership, Tell: m.tell,
+		Heard: m.heard, Limits: k.cfg.Limits, Membership: m.membership, Tell: m.tell,
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	}))
 	k.mu.Lock()
@@ -127,11 +129,11 @@ func (m *Member) BeginOperation(name, step string) (end func()) {
 
 // during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.
 func (m *Member) during(ctx context.Context, request func(context.Context) error) error {
-	pass, err := m.Enter(ctx, holderRequest)
+	leave, err := m.EnterFor(ctx, holderRequest, "")
 	if err != nil {
 		return err
 	}
-	defer pass.Leave()
+	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(m.Context(), func() { cancel(timeline.ErrShuttingDown) })()

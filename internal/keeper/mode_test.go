@@ -369,7 +369,7 @@ func TestAttachWaitsForDownloads(t *testing.T) {
 	if op := member(t, second, main1).Status().Operation; op == nil || op.Name != opAttach || op.Step != "stop" {
 		t.Errorf("the timeline's operation: %+v", op)
 	}
-	if held := Holders(old.Gate()); !strings.Contains(fmt.Sprint(held), "follow") {
+	if held := second.NameHolders(tenantKey("acme"), old.Gate().Holders()); !strings.Contains(fmt.Sprint(held), "follow of main/"+segment1) {
 		t.Errorf("inside the tenant's gate: %+v", held)
 	}
 	select {

@@ -2,6 +2,8 @@ package keeper
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -17,16 +19,26 @@ import (
 // nodes are some nodes in this process, each with a disk of its own, one object store, and NATS between them.
 type nodes struct {
 	t       *testing.T
-	store   string
+	objects string // the directory of the object store
+	doors   string // each node comes to it through a link of its own, in this directory
 	keepers map[string]*Keeper
 	ids     []string // what each is told of the others
+	change  []func(*Config)
 	wal     *pgtest.Writer
 }
 
 // newNodes starts nodes that keep one timeline, of which each has met the identity.
 func newNodes(t *testing.T, ids ...string) *nodes {
 	t.Helper()
-	n := &nodes{t: t, store: "file://" + t.TempDir(), keepers: map[string]*Keeper{}, ids: ids, wal: source(start + 8*mib)}
+	return newNodesWith(t, nil, ids...)
+}
+
+func newNodesWith(t *testing.T, change func(*Config), ids ...string) *nodes {
+	t.Helper()
+	n := &nodes{t: t, objects: t.TempDir(), doors: t.TempDir(), keepers: map[string]*Keeper{}, ids: ids, wal: source(start + 8*mib)}
+	if change != nil {
+		n.change = append(n.change, change)
+	}
 	for _, id := range ids {
 		n.start(id, newHome(t))
 	}
@@ -40,10 +52,11 @@ func (n *nodes) start(id string, h *home) {
 		n.until("a node listens", func() bool { return k.broker.ClusterAddr() != "" })
 		cfg.Routes = append(cfg.Routes, "nats://"+k.broker.ClusterAddr())
 	}
-	k := h.start(n.t, func(c *Config) {
+	must(n.t, os.Symlink(n.objects, n.door(id)))
+	k := h.start(n.t, append(n.change, func(c *Config) {
 		c.Peers = slices.DeleteFunc(slices.Clone(n.ids), func(other string) bool { return other == id })
-		c.NodeID, c.Broker, c.Store = id, cfg, StoreConfig{URL: n.store, PartialInterval: time.Hour}
-	})
+		c.NodeID, c.Broker, c.Store = id, cfg, StoreConfig{URL: "file://" + n.door(id), PartialInterval: time.Hour}
+	})...)
 	n.keepers[id] = k
 	m, err := k.Member(main1)
 	if err != nil {
@@ -54,6 +67,9 @@ func (n *nodes) start(id string, h *home) {
 	must(n.t, m.meetEmpty(n.t.Context()))
 	must(n.t, m.decideIdentity(n.t.Context(), store, systemID, seg))
 }
+
+// door is where a node comes to the object store.
+func (n *nodes) door(id string) string { return filepath.Join(n.doors, id) }
 
 func (n *nodes) member(id string) *Member {
 	n.t.Helper()
@@ -193,7 +209,7 @@ func TestNodeThatLeavesHandsOver(t *testing.T) {
 	must(t, left.Leave(t.Context()))
 	delete(n.keepers, gone)
 	n.until("another has taken over", func() bool { return n.offloader() != "" })
-	if took := time.Since(began); took > silentAfter/2 {
+	if took := time.Since(began); took > left.silentAfter()/2 {
 		t.Errorf("it took %v: nobody told them", took)
 	}
 	must(t, left.Drain(t.Context()))
@@ -208,11 +224,12 @@ func TestNodeThatLeavesHandsOver(t *testing.T) {
 // A node that starts while nobody can be heard knows who the others are, and how much was committed.
 func TestNodeRemembersTheOthers(t *testing.T) {
 	n := newNodes(t, "a", "b")
-	for id := range n.keepers {
-		n.receive(id, start+mib+5000)
-	}
+	n.receive("b", start+2*mib+5000)
+	n.receive("a", start+mib+5000)
 	n.waitFor("ANY 2 (a, b)")
 	n.until("a knows what b has", func() bool { return n.member("a").CommitEnd() > start+mib })
+	n.receive("a", start+2*mib+5000) // the end of a segment, for which the control file is saved at once
+	n.until("a knows that, too", func() bool { return n.member("a").CommitEnd() > start+2*mib })
 	committed := n.member("a").CommitEnd()
 	n.until("the control file has it", func() bool {
 		c := n.member("a").Control()
@@ -284,14 +301,14 @@ func TestActiveSetFollowsTheTimelines(t *testing.T) {
 // took the turn of another.
 func TestNodeListensBeforeItsBrokerRuns(t *testing.T) {
 	k := newKeeper(t.Context(), Config{NodeID: "a", Broker: broker.Config{URL: broker.Embedded, ClusterListen: "127.0.0.1:0"}})
-	if since := k.link.hearingSince(); time.Since(since) > silentAfter/2 {
+	if since := k.link.hearingSince(); time.Since(since) > k.silentAfter()/2 {
 		t.Errorf("it hears the others since %s", since)
 	}
 }
 
 // Nodes that are started for the first time, and know nobody, do not take the turn all at once: each listens before it does.
 func TestFirstStartTakesNoTurnUnheard(t *testing.T) {
-	n := newNodes(t, "a")
+	n := newNodesWith(t, func(c *Config) { c.Limits.Silent = time.Second }, "a")
 	n.receive("a", start+1000)
 	n.until("a has planned with WAL", func() bool { return n.member("a").manager.Turn().Why != "" })
 	if turn := n.member("a").manager.Turn(); turn.Mine || turn.Why != manager.WhyListening {

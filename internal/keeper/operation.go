@@ -12,6 +12,7 @@ const (
 	opCreate = "create"
 	opDelete = "delete"
 	opOpen   = "open" // again, what could not be opened
+	opEnd    = "end"  // what was deleted elsewhere
 
 	opAttach    = "attach"
 	opSecondary = "secondary"

@@ -187,7 +187,7 @@ func (m *Member) heard() manager.Heard {
 	}
 	h.CanUpload, h.Since = m.canUpload(), m.hearingSince()
 	h.Nodes = 1 + len(k.others(m.Timeline))
-	if len(k.cfg.Peers) == 0 && time.Since(h.Since) < silentAfter {
+	if len(k.cfg.Peers) == 0 && time.Since(h.Since) < k.silentAfter() {
 		h.Nodes++ // nobody has said who there is: another may not have been heard yet
 	}
 	for _, p := range k.broker.Peers(nil, key) {
@@ -256,7 +256,7 @@ func (m *Member) peerStatus() []timeline.PeerStatus {
 	}
 	for _, p := range m.keeper.broker.Peers(nil, key) {
 		all = append(all, timeline.PeerStatus{
-			Node: p.Node, Seen: p.Alive, Silent: time.Since(p.Alive) > silentAfter, TLI: p.Flush.TLI, FlushLSN: p.Flush.LSN, BackupLSN: p.Backup.LSN,
+			Node: p.Node, Seen: p.Alive, Silent: time.Since(p.Alive) > m.keeper.silentAfter(), TLI: p.Flush.TLI, FlushLSN: p.Flush.LSN, BackupLSN: p.Backup.LSN,
 			SourceConnected: p.Active, Qualified: p.Qualified, Offloader: p.Offloading,
 		})
 	}

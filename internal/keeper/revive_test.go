@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -106,6 +107,48 @@ func TestAttachSaysWhyNot(t *testing.T) {
 	}
 }
 
+// TestRefusedCreationLeavesNoTenant that nobody asked for.
+func TestRefusedCreationLeavesNoTenant(t *testing.T) {
+	dir, life := ended(t, source(start+20_000))
+	h := newHome(t)
+	k := h.start(t, with(dir), onNode("b"))
+	if err := attach(k, "another"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("an incarnation that never was: %v", err)
+	}
+	if all, dirs := k.Tenants(), h.entries(t, tenantsDir); len(all) != 0 || len(dirs) != 0 {
+		t.Errorf("it left the tenants %q, and the directories %q", all, dirs)
+	}
+	_, err := k.CreateTenant(t.Context(), "acme")
+	must(t, err)
+	if err := attach(k, "another"); err == nil {
+		t.Fatal("attached")
+	}
+	if _, err := k.Tenant("acme"); err != nil {
+		t.Errorf("a tenant that was there: %v", err)
+	}
+	must(t, attach(k, life))
+}
+
+// TestRefusedCreationTakesNoTenantAway from a creation beside it.
+func TestRefusedCreationTakesNoTenantAway(t *testing.T) {
+	k := newHome(t).start(t)
+	for round := range 100 {
+		tenant := timeline.TenantID(fmt.Sprintf("t%d", round))
+		refused := make(chan error, 1)
+		go func() {
+			refused <- k.AttachTimeline(context.Background(), timeline.ID{Tenant: tenant, Name: "refused"}, "another", "")
+		}()
+		id := timeline.ID{Tenant: tenant, Name: "main"}
+		must(t, k.CreateTimeline(t.Context(), id, "", false))
+		if err := <-refused; !errors.Is(err, ErrNoStore) {
+			t.Errorf("round %d: %v", round, err)
+		}
+		if state(member(t, k, id)) != timeline.StateRunning {
+			t.Errorf("round %d: it does not run", round)
+		}
+	}
+}
+
 // meets lets a node know a timeline as object storage has it.
 func meets(t *testing.T, k *Keeper) *Member {
 	t.Helper()
@@ -162,7 +205,7 @@ func TestNodeThatMissedARevivalLearnsOfIt(t *testing.T) {
 	mOther := meets(t, other)
 	must(t, k.DeleteTimeline(t.Context(), main1, true))
 	must(t, attach(k, life))
-	mOther.refresh(t.Context())
+	must(t, mOther.refresh(t.Context()))
 	if c := mOther.Control(); c.Revived != 1 {
 		t.Fatalf("it is %+v", c)
 	}

@@ -196,9 +196,12 @@ func (s *sink) claimFirst() error {
 	s.claimed = true
 	ctx, cancel := context.WithTimeout(s.session(), askStoreWithin)
 	defer cancel()
-	t, err := s.stored(ctx)
+	t, err := s.living(ctx)
 	if err == nil {
 		err = s.claim(ctx, t)
+	}
+	if errors.Is(err, timeline.ErrEnded) {
+		return err // nothing of it is acknowledged any more
 	}
 	if claimed := new(backup.ClaimedError); errors.As(err, &claimed) {
 		return &replication.RefusedError{Reason: replication.Forked, Text: conflictText(claimed)}

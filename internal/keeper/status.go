@@ -53,6 +53,7 @@ const (
 	sourceNone     = "none"     // none is set
 	sourcePoisoned = "poisoned" // a sync failed, and the log has not recovered
 	sourceSealed   = "sealed"   // the newest TLI is sealed, and no source has left it
+	sourceEnded    = "ended"    // the timeline was deleted elsewhere, and receives nothing
 )
 
 // SourceState is what the source is to this timeline: the receiver's state, and
@@ -67,7 +68,9 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	}
 	h := m.Held()
 	l := m.Log()
-	switch {
+	switch e := m.Control().Ended; {
+	case e != nil:
+		return sourceEnded, e.At, replication.State{Name: replication.StateStopped}
 	case l != nil && l.Stats().Poisoned != nil:
 		return sourcePoisoned, l.Stats().Poisoned.At, receiver
 	case h.Seal != nil && (receiver.Name != replication.StateRefused || receiver.Reason == replication.Sealed):
@@ -90,7 +93,7 @@ func (m *Member) current() *receiver {
 // SourceStates lists all of them.
 func SourceStates() []string {
 	return []string{
-		sourceNone, sourcePoisoned, sourceSealed, string(replication.StateStopped), string(replication.StateConnecting),
+		sourceNone, sourcePoisoned, sourceSealed, sourceEnded, string(replication.StateStopped), string(replication.StateConnecting),
 		string(replication.StateConnected), string(replication.StateRefused), string(replication.StateMissingWAL),
 	}
 }
@@ -117,7 +120,7 @@ func (m *Member) Status() timeline.Status {
 		Tenant: string(m.ID().Tenant), Timeline: m.ID().Name, Incarnation: string(c.Incarnation),
 		State: string(state), SegmentSize: int64(c.SegmentSize),
 		Diverged: []timeline.DivergedStatus{}, Peers: m.peerStatus(),
-		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: gateStatus(m.Gate()),
+		Quorum: m.quorumStatus(), Source: m.sourceStatus(), Gate: m.gateStatus(),
 	}
 	if why != nil {
 		s.Reason = why.Error()
@@ -140,6 +143,7 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	}
 	l := m.Log()
 	if l == nil {
+		m.fillEnded(s)
 		return
 	}
 	w := l.Stats()
@@ -149,6 +153,15 @@ func (m *Member) fillPositions(s *timeline.Status) {
 	for _, d := range w.Diverged {
 		s.Diverged = append(s.Diverged, timeline.DivergedStatus{TLI: d.TLI, From: d.From, To: d.To, Path: d.Path})
 	}
+}
+
+// fillEnded tells what is on the disk of a life that has ended: its WAL is not opened.
+func (m *Member) fillEnded(s *timeline.Status) {
+	c := m.Control()
+	if c.Ended == nil {
+		return
+	}
+	s.TLI, s.StartLSN, s.FlushLSN, s.BackupLSN = c.Flush.TLI, c.Start.LSN, c.Flush.LSN, m.Backup().LSN
 }
 
 func (m *Member) fillManager(s *timeline.Status) {
@@ -266,9 +279,10 @@ func (m *Member) sourceStatus() timeline.SourceStatus {
 	return s
 }
 
-func gateStatus(g *gate.Gate) timeline.GateStatus {
+func (m *Member) gateStatus() timeline.GateStatus {
+	g := m.Gate()
 	st := g.Stats()
-	s := timeline.GateStatus{State: "open", Holders: Holders(g)}
+	s := timeline.GateStatus{State: "open", Holders: m.NameHolders(g.Holders())}
 	switch {
 	case st.Closed:
 		s.State = "closed"
@@ -278,17 +292,16 @@ func gateStatus(g *gate.Gate) timeline.GateStatus {
 	return s
 }
 
-// Holders lists who is inside a gate, the oldest first.
-func Holders(g *gate.Gate) []timeline.GateHolder {
-	all := []timeline.GateHolder{}
-	for _, h := range g.Holders() {
-		one := timeline.GateHolder{Name: string(h.Name), Since: h.Since}
-		if h.Trace.TraceID != [16]byte{} {
-			one.TraceID = fmt.Sprintf("%x", h.Trace.TraceID)
-		}
-		all = append(all, one)
+// NameHolders tells what is known of those inside a gate: a timeline's, or, where the id has no name, a tenant's. Of one that is
+// not here any more there is nothing but what the gate itself has.
+func (k *Keeper) NameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	if m, err := k.member(id); err == nil {
+		return m.NameHolders(holders)
 	}
-	return all
+	if t := k.tenant(id.Tenant); t != nil && id.Name == "" {
+		return t.NameHolders(holders)
+	}
+	return timeline.NameHolders(holders)
 }
 
 // Connected reports whether WAL is streaming.

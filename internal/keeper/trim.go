@@ -44,7 +44,7 @@ func (k *Keeper) Trim(ctx context.Context, id timeline.ID, before string) (Trimm
 }
 
 func (m *Member) trim(ctx context.Context, before string) (Trimmed, error) {
-	t, err := m.stored(ctx)
+	t, err := m.living(ctx)
 	if err != nil {
 		return Trimmed{}, err
 	}

@@ -87,7 +87,7 @@ func shutAlone(t *testing.T, w wait) error {
 	}()
 	for limit := time.Now().Add(time.Minute); !inside(m, w.holder) || store.hung.Load() == 0; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(limit) {
-			t.Fatalf("inside are %+v, and nothing hangs", Holders(m.Gate()))
+			t.Fatalf("inside are %+v, and nothing hangs", m.Status().Gate.Holders)
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), leavesWithin)
@@ -102,7 +102,7 @@ func shutAlone(t *testing.T, w wait) error {
 }
 
 func inside(m *Member, holder string) bool {
-	return slices.ContainsFunc(Holders(m.Gate()), func(h timeline.GateHolder) bool { return h.Name == holder })
+	return slices.ContainsFunc(m.Status().Gate.Holders, func(h timeline.GateHolder) bool { return h.Name == holder })
 }
 
 // TestEveryWaitListensToItsTimeline (G11): to a context that is cancelled before the timeline's gate closes, and not only to

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"time"
@@ -33,12 +34,25 @@ type Election struct {
 	Nodes        int
 	HearingSince time.Time
 	Now          time.Time
+	Limits       Limits
 }
 
-// The limits of an election.
+// Limits say how long nodes wait for each other. The nodes of a timeline need the same ones, or they do not agree; the
+// zero value is what they have.
+type Limits struct {
+	// Silent: who says nothing for so long is dead; 0 = 5 s.
+	Silent time.Duration
+	// Stuck: who uploads nothing for so long is stuck; 0 = 60 s: an upload that hangs was cut and tried again by then.
+	Stuck time.Duration
+}
+
+// OrDefaults returns the limits with what stands for zero.
+func (l Limits) OrDefaults() Limits {
+	return Limits{Silent: cmp.Or(l.Silent, 5*time.Second), Stuck: cmp.Or(l.Stuck, 60*time.Second)}
+}
+
+// The limits of an election that are no times.
 const (
-	electSilent  = 5 * time.Second  // who says nothing for so long is dead
-	electStuck   = 60 * time.Second // who uploads nothing for so long is stuck: an upload that hangs was cut and tried again by then
 	electMaxLag  = 128 << 20        // who is further behind than this, in bytes, is not elected
 	presentLagBy = 2                // times that, whoever has the turn loses it: a limit for both would make it go to and fro
 )
@@ -109,13 +123,13 @@ func (e *Election) unfit(c *Candidate, newest pg.Position) Why {
 		return WhyPresentLags
 	case !e.holdsFromBackup(c):
 		return WhyPresentLacks
-	case !c.CanUpload, c.Stalled > electStuck:
+	case !c.CanUpload, c.Stalled > e.Limits.OrDefaults().Stuck:
 		return WhyPresentStuck
 	}
 	return ""
 }
 
-func (e *Election) alive(c *Candidate) bool { return e.Now.Sub(c.Heard) <= electSilent }
+func (e *Election) alive(c *Candidate) bool { return e.Now.Sub(c.Heard) <= e.Limits.OrDefaults().Silent }
 
 // holdsFromBackup reports whether all that is still to be backed up is there.
 func (e *Election) holdsFromBackup(c *Candidate) bool {
@@ -140,7 +154,7 @@ func (e *Election) mayHaveMissed() bool {
 			alive++
 		}
 	}
-	return alive < e.Nodes && e.Now.Sub(e.HearingSince) < electSilent
+	return alive < e.Nodes && e.Now.Sub(e.HearingSince) < e.Limits.OrDefaults().Silent
 }
 
 // offloading returns those who have the turn, or all if nobody has it.

@@ -60,6 +60,8 @@ type Config struct {
 	// Heard tells of the other nodes that keep the timeline; it waits for no I/O.
 	// Nil: there are none.
 	Heard func() Heard
+	// Limits say how long the nodes of the timeline wait for each other.
+	Limits Limits
 	// Membership is the timeline's among the active ones; nil: nobody asks for them.
 	Membership Membership
 	// Tell makes the other nodes hear at once what has begun or ended; nil: there

@@ -60,7 +60,7 @@ func whose(v *view, now time.Time, cfg *Config) Turn {
 	}
 	next := Turn{Node: h.Self, Why: WhyAlone}
 	if h.several() {
-		e := v.election(now)
+		e := v.election(now, cfg.Limits)
 		next.Node, next.Why = Elect(&e)
 	}
 	next.Mine = next.Node == h.Self || h.Leaving && next.Node == "" // who stops brings there what nobody else will
@@ -73,11 +73,11 @@ func whose(v *view, now time.Time, cfg *Config) Turn {
 }
 
 // election is what every node hears, and what this one says of itself.
-func (v *view) election(now time.Time) Election {
+func (v *view) election(now time.Time, limits Limits) Election {
 	h := &v.heard
 	e := Election{
 		Timeline: h.Timeline, Backup: furthest(v.Backup.At, h.Backup()),
-		Nodes: h.Nodes, HearingSince: h.Since, Now: now, Candidates: make([]Candidate, 0, len(h.Peers)+1),
+		Nodes: h.Nodes, HearingSince: h.Since, Now: now, Limits: limits, Candidates: make([]Candidate, 0, len(h.Peers)+1),
 	}
 	e.Candidates = append(e.Candidates, Candidate{
 		Node: h.Self, Heard: now, Start: v.Oldest, End: pg.Position{TLI: v.TLI, LSN: v.FlushLSN},
@@ -154,10 +154,10 @@ func (p *Plan) planTurn(v *view, now time.Time, cfg *Config) {
 		return
 	}
 	if p.Turn.Why == WhyListening {
-		p.lookAgain(notAfter(v.heard.Since, now).Add(electSilent))
+		p.lookAgain(notAfter(v.heard.Since, now).Add(cfg.Limits.OrDefaults().Silent))
 	}
 	if stuck := v.stalledSince(); !stuck.IsZero() {
-		if at := stuck.Add(electStuck + time.Millisecond); at.After(now) {
+		if at := stuck.Add(cfg.Limits.OrDefaults().Stuck + time.Millisecond); at.After(now) {
 			p.lookAgain(at)
 		}
 	}

@@ -100,6 +100,9 @@ type Control struct {
 	Deleting bool `json:"deleting,omitempty"`
 	// KeepObjects says that a deletion leaves what is in object storage.
 	KeepObjects bool `json:"keep_objects,omitempty"`
+	// Ended is how this life was deleted elsewhere; nil: it goes on, as far as this
+	// node knows.
+	Ended *Ended `json:"ended,omitempty"`
 }
 
 // ID returns the timeline's name.
@@ -162,6 +165,10 @@ func (c Control) clone() Control {
 	if c.Stored != nil {
 		stored := *c.Stored
 		c.Stored = &stored
+	}
+	if c.Ended != nil {
+		ended := *c.Ended
+		c.Ended = &ended
 	}
 	return c
 }

@@ -36,6 +36,7 @@ func fullControl() Control {
 			{TLI: 1, Raw: `ANY 2 (a, "B c", d)`, K: 2, N: 3, Names: []string{"a", "b c", "d"}, Synchronous: true, Required: 2, RequiredBy: "ANY 2 (a, b, c)"},
 			{TLI: 3, Raw: "*", K: 1, Unbounded: true, Synchronous: true, Required: 1, RequiredBy: "*"},
 		},
+		Ended:            &Ended{By: "b", At: at, Kept: true, Next: "0197c0de-0000-7000-8000-000000000003"},
 		AcceptDataLossOn: 3, Deleting: true, KeepObjects: true, New: true, Again: true, Promised: 3,
 		Nodes: []string{"b", "c"}, Commit: pg.Position{TLI: 3, LSN: 1<<40 - 8},
 		Stored: &Stored{

@@ -101,6 +101,8 @@ func (c Control) onlyHere() error {
 	switch {
 	case s == nil:
 		return fmt.Errorf("%w: it was never backed up", ErrOnlyHere)
+	case c.Ended != nil:
+		return fmt.Errorf("%w: that life was deleted there", ErrOnlyHere)
 	case c.Promised != 0 || slices.ContainsFunc(c.Seals, func(s Seal) bool { return s.Undelivered }):
 		return fmt.Errorf("%w: a seal", ErrOnlyHere)
 	case s.Conflict != 0 || c.Flush.TLI > max(s.Claimed, 1):

@@ -35,10 +35,11 @@ func SealOffline(ctx context.Context, dataDir, nodeID string, id ID, acceptDataL
 		return SealResult{}, fmt.Errorf("data directory %s: %w", dataDir, err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	t, err := Open(ctx, Config{Dir: dir, FS: wal.OSFS{}, NodeID: nodeID}, id)
+	t, err := load(ctx, Config{Dir: dir, FS: wal.OSFS{}, NodeID: nodeID}, id)
 	if err != nil {
 		return SealResult{}, err
 	}
+	t.start() // of a life that has ended, too: here may be all that is left of it
 	res, err = t.sealAndMark(ctx, acceptDataLoss)
 	return res, errors.Join(err, t.Shutdown(ctx, errors.New("sealed offline")))
 }

@@ -144,6 +144,8 @@ func (t *Timeline) decideTogether(ctx context.Context, seal Seal, insist bool) (
 	switch {
 	case err == nil:
 		return decided, nil
+	case errors.Is(err, ErrEnded):
+		return Seal{}, err // nobody will ever ask for it there
 	case !insist:
 		return Seal{}, &UndecidedError{TLI: seal.TLI, Err: err}
 	}

@@ -15,7 +15,7 @@ import (
 // the gate stays closed to newcomers, and a later Shutdown can finish. Shutting
 // down twice is legal.
 func (t *Timeline) Shutdown(ctx context.Context, cause error) error {
-	t.move(StateStopping, nil)
+	t.move(StateStopping, t.Control().ended())
 	t.stop(cause)
 	if err := t.gate.Close(ctx); err != nil {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
@@ -42,7 +42,7 @@ func (t *Timeline) close(ctx context.Context) error {
 		return errors.Join(err, saveErr) // the next Shutdown tries again
 	}
 	t.closed = true
-	t.move(StateStopped, nil)
+	t.move(StateStopped, t.Control().ended())
 	return err
 }
 

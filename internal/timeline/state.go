@@ -31,8 +31,8 @@ type Transition struct {
 var transitions = [...]Transition{
 	{StateCreating, StateRunning, "its control file was read, and its WAL opened"},
 	{StateCreating, StateBroken, "its control file, or its WAL, cannot be used"},
-	{StateCreating, StateStopped, "its tenant does nothing on this node"},
-	{StateRunning, StateStopping, "a shutdown began: of the node, for a deletion, for another mode of the tenant"},
+	{StateCreating, StateStopped, "its tenant does nothing on this node, or its life has ended elsewhere"},
+	{StateRunning, StateStopping, "a shutdown began: of the node, for a deletion here or elsewhere, for another mode of the tenant"},
 	{StateStopping, StateStopped, "its gate is closed, its control file saved, its files are closed"},
 }
 
@@ -58,7 +58,7 @@ func (t *Timeline) move(to State, why error) {
 }
 
 // State returns the state, and the reason of a timeline that is broken, or stopped
-// because of its tenant's mode.
+// because of its tenant's mode, or because its life has ended elsewhere.
 func (t *Timeline) State() (State, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

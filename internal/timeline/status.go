@@ -85,7 +85,7 @@ type DivergedStatus struct {
 type SourceStatus struct {
 	Conninfo  string    `json:"conninfo"` // passwords replaced by "***"
 	Connected bool      `json:"connected"`
-	State     string    `json:"state"` // connecting, connected, refused, missing_wal, sealed, poisoned, ...
+	State     string    `json:"state"` // connecting, connected, refused, missing_wal, sealed, ended, poisoned, ...
 	Since     time.Time `json:"since,omitzero"`
 	Error     string    `json:"error"`
 	LagBytes  *int64    `json:"lag_bytes"` // source's end less the flush LSN; null while not known
@@ -146,6 +146,20 @@ type GateHolder struct {
 	Name    string    `json:"name"` // the kind of holder, from a closed list
 	Since   time.Time `json:"since"`
 	TraceID string    `json:"trace_id"` // empty when the holder is not traced
+	Client  string    `json:"client"`   // the address that the request came from; empty: no request, or not known
+	File    string    `json:"file"`     // the WAL file that is wanted; empty: none
+}
+
+// String names a holder with what it wants: "wal_download of 000000010000000000000007 for 127.0.0.1:40404".
+func (h GateHolder) String() string {
+	text := h.Name
+	if h.File != "" {
+		text += " of " + h.File
+	}
+	if h.Client != "" {
+		text += " for " + h.Client
+	}
+	return text
 }
 
 // A ManagerStatus is what the timeline's manager does at this moment.

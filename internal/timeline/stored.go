@@ -41,7 +41,8 @@ var (
 	// ErrOtherStore says that object storage is another than the one where the
 	// timeline's identity was decided.
 	ErrOtherStore = errors.New("object storage is another than the one where this timeline was decided")
-	// ErrIncarnation says that a timeline that holds WAL is another in object storage.
+	// ErrIncarnation says that a timeline that holds WAL, or knows who it is there, is
+	// another in object storage.
 	ErrIncarnation = errors.New("object storage has another life of this timeline")
 )
 
@@ -60,14 +61,14 @@ type Meeting struct {
 }
 
 // Meet takes what object storage has decided about this timeline. Where nothing
-// is held yet, the node takes the identity over; where WAL is held, the two must
-// be one life.
+// is held yet, and nothing was decided there, the node takes the identity over;
+// otherwise the two must be one life: of another, its positions and seals say nothing.
 func (t *Timeline) Meet(ctx context.Context, m Meeting) error {
 	err := t.update(ctx, func(c *Control) error {
 		switch {
 		case c.Stored != nil && c.Stored.StoreID != m.StoreID:
 			return fmt.Errorf("%w: its id is %s, and was %s; set object_store.url back", ErrOtherStore, m.StoreID, c.Stored.StoreID)
-		case c.Incarnation != m.Incarnation && !t.HoldsNothing():
+		case c.Incarnation != m.Incarnation && (c.Stored != nil || !t.HoldsNothing()):
 			return fmt.Errorf("%w: there %s, here %s; give one of them another name", ErrIncarnation, m.Incarnation, c.Incarnation)
 		}
 		before := c.clone()

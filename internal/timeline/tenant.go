@@ -15,11 +15,14 @@ type Tenant struct {
 	ctx  context.Context //nolint:containedctx // this type is a lifetime
 	stop context.CancelCauseFunc
 	gate *gate.Gate
+
+	visits *visits
 }
 
 // NewTenant returns a tenant whose context ends with ctx.
 func NewTenant(ctx context.Context, id TenantID, cfg gate.Config) *Tenant {
 	t := &Tenant{id: id, gate: gate.New(cfg)}
+	t.visits = newVisits(t.gate, cfg)
 	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
 }
@@ -38,9 +41,25 @@ func (t *Tenant) Gate() *gate.Gate { return t.gate }
 func (t *Tenant) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) {
 	pass, err := t.gate.Enter(ctx, h)
 	if err != nil {
-		return gate.Pass{}, fmt.Errorf("tenant %s: %w: %w", t.id, ErrShuttingDown, err)
+		return gate.Pass{}, t.refused(err)
 	}
 	return pass, nil
+}
+
+// EnterFor is Enter for a holder that wants a file, or nothing that has a name; see [Timeline.EnterFor].
+func (t *Tenant) EnterFor(ctx context.Context, h gate.Holder, file string) (leave func(), err error) {
+	leave, err = t.visits.enter(ctx, h, file)
+	if err != nil {
+		return nil, t.refused(err)
+	}
+	return leave, nil
+}
+
+// NameHolders tells what is known of those inside the tenant's gate.
+func (t *Tenant) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.name(holders) }
+
+func (t *Tenant) refused(err error) error {
+	return fmt.Errorf("tenant %s: %w: %w", t.id, ErrShuttingDown, err)
 }
 
 // Shutdown cancels with cause and closes the gate; see [Timeline.Shutdown],

@@ -57,6 +57,8 @@ type Timeline struct {
 	gate *gate.Gate
 	wake *Wake
 
+	visits *visits
+
 	// control is what is durable; replaced as a whole by update alone.
 	control atomic.Pointer[Control]
 	// saving is held over a save of the control file: a lock that a wait can
@@ -179,20 +181,29 @@ const TempPrefix = ".tmp-"
 
 // Open opens the timeline in cfg.Dir; its context ends with ctx. A directory
 // that cannot be used gives a timeline that is broken, not an error, so that it
-// can be seen; an error means that there is no control file, or none of this
-// timeline.
+// can be seen, and one whose life has ended elsewhere is stopped; an error means that
+// there is no control file, or none of this timeline.
 func Open(ctx context.Context, cfg Config, id ID) (*Timeline, error) {
 	t, err := load(ctx, cfg, id)
 	if err != nil {
 		return nil, err
 	}
+	if why := t.Control().ended(); why != nil {
+		t.move(StateStopped, why)
+	} else {
+		t.start()
+	}
+	return t, nil
+}
+
+// start opens the WAL.
+func (t *Timeline) start() {
 	if err := t.openLog(*t.Control()); err != nil {
 		t.move(StateBroken, err)
 	} else {
 		t.move(StateRunning, nil)
 	}
 	t.quorum = t.Control().QuorumOf(t.tli())
-	return t, nil
 }
 
 // load reads the control file of a timeline, and nothing else.
@@ -225,6 +236,7 @@ func newTimeline(ctx context.Context, cfg Config, id ID) *Timeline {
 		id: id, cfg: cfg, gate: gate.New(cfg.Gate), wake: NewWake(),
 		saving: make(chan struct{}, 1), state: StateCreating,
 	}
+	t.visits = newVisits(t.gate, cfg.Gate)
 	t.sourceGeneration.Store(1) // a task's 0 stands for no source
 	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
@@ -280,11 +292,8 @@ func (t *Timeline) Log() *wal.Log { return t.log.Load() }
 // as long as it does. The error is ErrShuttingDown, wraps ErrBroken, or is why the
 // timeline is stopped.
 func (t *Timeline) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) {
-	switch state, why := t.State(); {
-	case state == StateBroken:
-		return gate.Pass{}, fmt.Errorf("%w: %w", ErrBroken, why)
-	case state == StateStopped && why != nil:
-		return gate.Pass{}, fmt.Errorf("timeline %s: %w", t.id, why)
+	if err := t.mayEnter(); err != nil {
+		return gate.Pass{}, err
 	}
 	pass, err := t.gate.Enter(ctx, h)
 	if err != nil {
@@ -292,6 +301,33 @@ func (t *Timeline) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) 
 	}
 	return pass, nil
 }
+
+// EnterFor is Enter for a holder that wants a WAL file (empty: nothing that has a name). While it is inside, the status tells the
+// file, and the client whose request it is. It calls leave once.
+func (t *Timeline) EnterFor(ctx context.Context, h gate.Holder, file string) (leave func(), err error) {
+	if err := t.mayEnter(); err != nil {
+		return nil, err
+	}
+	leave, err = t.visits.enter(ctx, h, file)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrShuttingDown, err)
+	}
+	return leave, nil
+}
+
+// mayEnter says why nobody is let in whatever the gate says.
+func (t *Timeline) mayEnter() error {
+	switch state, why := t.State(); {
+	case state == StateBroken:
+		return fmt.Errorf("%w: %w", ErrBroken, why)
+	case state == StateStopped && why != nil:
+		return fmt.Errorf("timeline %s: %w", t.id, why)
+	}
+	return nil
+}
+
+// NameHolders tells what is known of those inside the timeline's gate.
+func (t *Timeline) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.name(holders) }
 
 // SetOperation tells which step of a lifecycle operation is under way; an empty
 // name tells that it ended.

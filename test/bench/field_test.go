@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	compare = flag.String("compare", "", "what to measure: drain,tps,idle,scale,several,upload,restore,telemetry, or all; takes minutes, and a few GiB")
+	compare = flag.String("compare", "", "what to measure: drain,tps,idle,scale,several,upload,restore,telemetry,broker, or all; takes minutes, and a few GiB")
 	rounds  = flag.Int("rounds", 3, "rounds, each with every contender")
 	seconds = flag.Int("seconds", 5, "tps: how long each contender commits in a round")
 	clients = flag.String("clients", "1,16,64", "tps: how many commit at once")

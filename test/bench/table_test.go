@@ -12,8 +12,9 @@ import (
 type figure struct {
 	value float64 // MB/s, or transactions per second
 	usage usage
-	work  float64       // GB drained, or transactions
-	p99   time.Duration // of a transaction
+	work  float64 // GB drained, or transactions
+	// How long a transaction took.
+	p50, p99 time.Duration
 	// What came to object storage.
 	stored stored
 }
@@ -51,8 +52,10 @@ var (
 		return float64(f.usage.rss) / (1 << 20)
 	}}
 	drainCPU = column{"CPU s/GB", "%.2f", func(f figure) float64 { return f.usage.cpu.Seconds() / f.work }}
+	p50      = column{"p50 ms", "%.2f", func(f figure) float64 { return f.p50.Seconds() * 1e3 }}
+	p99      = column{"p99 ms", "%.2f", func(f figure) float64 { return f.p99.Seconds() * 1e3 }}
 	commits  = []column{
-		{"p99 ms", "%.2f", func(f figure) float64 { return f.p99.Seconds() * 1e3 }},
+		p99,
 		{"CPU µs a commit", "%.0f", func(f figure) float64 { return f.usage.cpu.Seconds() / f.work * 1e6 }},
 		{"switches a commit", "%.2f", func(f figure) float64 { return float64(f.usage.switches) / f.work }},
 		peak,
@@ -75,20 +78,26 @@ func (r results) markdown(unit string, columns []column) string {
 		fmt.Fprintf(&b, " %s |", c.title)
 	}
 	fmt.Fprintf(&b, "\n|---|%s\n", strings.Repeat("--:|", 2+len(columns)))
-	first := r.figures[r.names[0]]
+	value := func(f figure) float64 { return f.value }
 	for _, name := range r.names {
 		own := r.figures[name]
-		ratios := make([]float64, len(own))
-		for i := range own {
-			ratios[i] = own[i].value / first[i].value
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s |", name, spread(own, "%.0f", func(f figure) float64 { return f.value }), between(ratios, "%.2f"))
+		fmt.Fprintf(&b, "| %s | %s | %s |", name, spread(own, "%.0f", value), r.ratio(name, value))
 		for _, c := range columns {
 			fmt.Fprintf(&b, " %s |", spread(own, c.format, c.of))
 		}
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// ratio holds what a contender has of something against what the first has, round by
+// round.
+func (r results) ratio(name string, of func(figure) float64) string {
+	ratios := make([]float64, 0, len(r.figures[name]))
+	for i, own := range r.figures[name] {
+		ratios = append(ratios, of(own)/of(r.figures[r.names[0]][i]))
+	}
+	return between(ratios, "%.2f")
 }
 
 func spread(figures []figure, format string, of func(figure) float64) string {

@@ -76,13 +76,7 @@ func (f *field) commitSluice(script string, clients int) figure {
 // and after.
 func (f *field) commitWith(name string, pid func() int, script string, clients int) figure {
 	f.t.Helper()
-	streams := func() (bool, error) {
-		v, err := f.primary.Value(f.ctx, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = '"+name+"'")
-		return v == "1", err
-	}
-	ctx, cancel := context.WithTimeout(f.ctx, 2*time.Minute)
-	defer cancel()
-	must(f.t, rig.Poll(ctx, 50*time.Millisecond, streams))
+	f.awaitStreaming(name)
 	f.waitFor(name)
 	defer f.waitFor("")
 	before, err := usageOf(pid())
@@ -92,6 +86,18 @@ func (f *field) commitWith(name string, pid func() int, script string, clients i
 	must(f.t, err)
 	m.usage = after.since(before)
 	return m
+}
+
+// awaitStreaming waits until a standby is streamed to.
+func (f *field) awaitStreaming(name string) {
+	f.t.Helper()
+	streams := func() (bool, error) {
+		v, err := f.primary.Value(f.ctx, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name = '"+name+"'")
+		return v == "1", err
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, 2*time.Minute)
+	defer cancel()
+	must(f.t, rig.Poll(ctx, 50*time.Millisecond, streams))
 }
 
 func (f *field) pgbench(script string, clients int) figure {
@@ -106,8 +112,9 @@ func (f *field) pgbench(script string, clients int) figure {
 		f.t.Fatalf("pgbench: %v\n%s", err, out)
 	}
 	m := figure{value: number(f.t, string(out), "tps = "), work: number(f.t, string(out), "actually processed: ")}
-	m.p99, err = quantile(dir, 0.99)
+	took, err := latencies(dir)
 	must(f.t, err)
+	m.p50, m.p99 = quantile(took, 0.5), quantile(took, 0.99)
 	return m
 }
 
@@ -121,28 +128,31 @@ func number(t *testing.T, out, behind string) (v float64) {
 	return v
 }
 
-// quantile reads pgbench's log of transactions, whose third column is how long
-// each took, in microseconds.
-func quantile(dir string, q float64) (time.Duration, error) {
+// latencies reads pgbench's log of transactions, whose third column is how long
+// each took, in microseconds, and sorts them.
+func latencies(dir string) (took []int, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "pgbench_log.*"))
 	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("pgbench wrote no log: %w", err)
+		return nil, fmt.Errorf("pgbench wrote no log: %w", err)
 	}
-	var took []int
 	for _, file := range files {
 		f, err := os.Open(file)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		defer f.Close()
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			us, err := strconv.Atoi(strings.Fields(lines.Text())[2])
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			took = append(took, us)
 		}
 	}
 	slices.Sort(took)
-	return time.Duration(took[int(q*float64(len(took)-1))]) * time.Microsecond, nil
+	return took, nil
+}
+
+func quantile(sorted []int, q float64) time.Duration {
+	return time.Duration(sorted[int(q*float64(len(sorted)-1))]) * time.Microsecond
 }

@@ -42,8 +42,7 @@ func newTrio(t *testing.T) *trio {
 	t.Helper()
 	tr := &trio{bench: newEmptyBench(t), nodes: map[string]*rig.Node{}}
 	tr.store = rig.TempDir(t)
-	tr.explains("nodes start, stop and are killed one after the other", `^embedded broker: `, `^another node is silent`, `^broker is lost`,
-		`^a message between nodes`)
+	tr.explains("nodes start, stop and are killed one after the other", `^embedded broker: `, `^another node is silent`, `^broker is lost`)
 	tr.primary = tr.newCluster(pgserver.Options{SegmentSizeMiB: segmentMiB})
 	var routes []string
 	for range trioIDs {

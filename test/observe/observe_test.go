@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/sluicewal/sluice/test/natstest"
 	"github.com/sluicewal/sluice/test/rig"
 )
 
@@ -46,7 +49,7 @@ func startObserved(t *testing.T) *observed {
 	o := &observed{world: newWorld(t), story: &story{began: time.Now()}}
 	o.jaeger = startJaeger(t)
 	o.s3 = rig.StartS3(t)
-	o.config = fmt.Sprintf("shutdown_timeout: 4m\nbroker: {url: %q}\n%s", startNATS(t), o.jaeger.telemetry())
+	o.config = fmt.Sprintf("shutdown_timeout: 4m\nbroker: {url: %q}\n%s", natstest.Start(t, server.Options{}).URL(), o.jaeger.telemetry())
 	for _, id := range []string{"a", "b", "c"} {
 		o.addNode(id)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"github.com/sluicewal/sluice/test/rig"
 )
 
@@ -69,21 +67,6 @@ func find(t testing.TB, programs ...string) string {
 	}
 	t.Skipf("there is no %s: scripts/deps.sh prometheus alertmanager installs it", programs[0])
 	return ""
-}
-
-// startNATS starts a NATS server inside this process and returns its URL.
-func startNATS(t testing.TB) string {
-	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("the NATS server does not listen")
-	}
-	return s.ClientURL()
 }
 
 // address is a node's, as Prometheus calls it.
