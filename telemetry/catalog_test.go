@@ -43,8 +43,8 @@ func everything(t *testing.T, tel *Telemetry) {
 	taskCtx := k.Started(turn, tasks.Start{Name: manager.Receive, Attempt: 2})
 	m.ActiveChanged(turn, manager.ActiveChange{Active: true})
 	m.SaveFailed(turn, manager.SaveFailure{Err: errors.New("EIO"), InARow: 1})
-	m.Panicked(turn, manager.Panic{Err: &tasks.PanicError{Value: "boom", Stack: []byte("stack")}})
 	m.Iterated(turn, manager.Iteration{Reasons: reasons, Acted: true, Duration: time.Millisecond})
+	m.Panicked(turn, manager.Panic{Err: &tasks.PanicError{Value: "boom", Stack: []byte("stack")}})
 
 	at := pg.Position{TLI: 3, LSN: 0x16B3748}
 	w, r := tel.WALEvents(acme), tel.ReplicationEvents(acme)

@@ -40,6 +40,7 @@ func (s *scopedEvents) planned(ctx context.Context, p manager.Planned) context.C
 	ctx, span := s.startAt(ctx, "manager.iteration", p.Began, opts...)
 	s.turn.set(span.SpanContext())
 	if span.IsRecording() {
+		s.open = span
 		span.SetAttributes(s.identity()...)
 		span.SetAttributes(attribute.String("reason", p.Reasons.String()))
 		addPlan(span, &p.Plan)
@@ -83,6 +84,7 @@ func (s *scopedEvents) iterated(ctx context.Context, i manager.Iteration) {
 		attribute.Float64("apply_seconds", i.Apply.Seconds()),
 	)
 	span.End()
+	s.open = nil
 }
 
 func outcomeOf(acted bool) string {
@@ -106,7 +108,13 @@ func (s *scopedEvents) saveFailed(ctx context.Context, f manager.SaveFailure) {
 		slog.Int("in_a_row", f.InARow), slog.Time("retry", f.Retry))
 }
 
+// managerPanicked ends the span of the iteration, which nobody else does.
 func (s *scopedEvents) managerPanicked(ctx context.Context, p manager.Panic) {
+	if s.open != nil {
+		fail(s.open, p.Err)
+		s.open.End()
+		s.open = nil
+	}
 	s.log.LogAttrs(s.scope(ctx), slog.LevelError, "manager panicked, this is a bug", slog.Any("error", p.Err), stackOf(p.Err),
 		slog.Int("in_a_row", p.InARow), slog.Duration("pause", p.Pause))
 }

@@ -17,12 +17,16 @@ type scopedEvents struct {
 	*Telemetry
 	id timeline.ID
 
+	made time.Time
+	seen bool // the collector has seen the timeline; guarded by Telemetry.mu
+
 	lastSync  atomic.Pointer[tracedSync] // the last sync that has a span
 	connected atomic.Bool                // the receiver's session has streamed
 
 	life    atomic.Pointer[timeline.Incarnation] // nil: not known
 	asked   spanRef                              // the last request that no iteration has followed yet
 	turn    spanRef                              // the last iteration
+	open    trace.Span                           // of the iteration under way; nil: none is recorded. Only the manager's goroutine uses it
 	session spanRef                              // the last session of the receiver
 
 	mu     sync.Mutex
@@ -50,14 +54,18 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 	defer t.mu.Unlock()
 	s := t.timelines[id]
 	if s == nil {
-		s = &scopedEvents{Telemetry: t, id: id, logged: map[tasks.Name]loggedError{}, spawns: map[tasks.Name]trace.SpanContext{}}
+		s = &scopedEvents{Telemetry: t, id: id, made: time.Now(), logged: map[tasks.Name]loggedError{}, spawns: map[tasks.Name]trace.SpanContext{}}
 		t.timelines[id] = s
 	}
 	return s
 }
 
-// keepScoped forgets timelines that are gone. One that is forgotten too early is made anew, and loses no
-// more than an exemplar.
+// opensWithin is how long a timeline may take from its first event until the collector sees it: a node with thousands opens them
+// all before it shows one.
+const opensWithin = time.Hour
+
+// keepScoped forgets timelines that are gone, but not those that are still to come: what their events keep is found by nobody
+// once it is made anew.
 func (t *Telemetry) keepScoped(there []*TimelineStats) {
 	ids := make(map[timeline.ID]timeline.Incarnation, len(there))
 	for _, s := range there {
@@ -67,11 +75,13 @@ func (t *Telemetry) keepScoped(there []*TimelineStats) {
 	defer t.mu.Unlock()
 	for id, s := range t.timelines {
 		life, found := ids[id]
-		if !found {
+		switch {
+		case found:
+			s.seen = true
+			s.life.Store(&life)
+		case s.seen || time.Since(s.made) >= opensWithin:
 			delete(t.timelines, id)
-			continue
 		}
-		s.life.Store(&life)
 	}
 }
 

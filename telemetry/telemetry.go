@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"regexp"
 	"runtime"
@@ -180,8 +181,12 @@ func (t *Telemetry) Shutdown(ctx context.Context) error {
 	return errors.Join(err, <-profiles)
 }
 
-// reportEvery is how often one component's errors are logged.
-const reportEvery = time.Minute
+const (
+	// reportEvery is how often one component's errors are logged.
+	reportEvery = time.Minute
+	// reportedAtOnce is of how many that is known at once; what else there is within a minute is not logged.
+	reportedAtOnce = 256
+)
 
 // A reporter counts telemetry's own errors, and logs some of them.
 type reporter struct {
@@ -207,6 +212,12 @@ func (r *reporter) due(component string, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last, ok := r.last[component]; ok && now.Sub(last) < reportEvery {
+		return false
+	}
+	if len(r.last) >= reportedAtOnce {
+		maps.DeleteFunc(r.last, func(_ string, last time.Time) bool { return now.Sub(last) >= reportEvery })
+	}
+	if len(r.last) >= reportedAtOnce {
 		return false
 	}
 	if r.last == nil {
