@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sluicewal/sluice/internal/gate"
 )
@@ -33,31 +35,35 @@ func enterFor(t *testing.T, tn *Tenant, ctx context.Context, client, file string
 func TestHoldersAreKnownByWhatTheyWant(t *testing.T) {
 	for name, trace := range map[string]func(context.Context) gate.Trace{"traced": spanOf, "not traced": nil} {
 		t.Run(name, func(t *testing.T) {
-			tn := NewTenant(t.Context(), "acme", gate.Config{Kind: "tenant", Name: "acme", Hooks: &gate.Hooks{Trace: trace}})
-			var leave []func()
-			for i := byte(1); i <= 3; i++ {
-				other, err := tn.Enter(t.Context(), "receive") // nobody knows more of it
-				if err != nil {
-					t.Fatal(err)
+			synctest.Test(t, func(t *testing.T) {
+				tn := NewTenant(t.Context(), "acme", gate.Config{Kind: "tenant", Name: "acme", Hooks: &gate.Hooks{Trace: trace}})
+				var leave []func()
+				for i := byte(1); i <= 3; i++ {
+					other, err := tn.Enter(t.Context(), "receive") // nobody knows more of it
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer other.Leave()
+					time.Sleep(10 * time.Millisecond) // holders of one moment are listed by their kinds
+					ctx := context.WithValue(t.Context(), spanKey{}, i)
+					leave = append(leave, enterFor(t, tn, ctx, fmt.Sprintf("192.0.2.%d:1", i), fmt.Sprintf("file%d", i)))
+					time.Sleep(10 * time.Millisecond)
 				}
-				defer other.Leave()
-				ctx := context.WithValue(t.Context(), spanKey{}, i)
-				leave = append(leave, enterFor(t, tn, ctx, fmt.Sprintf("192.0.2.%d:1", i), fmt.Sprintf("file%d", i)))
-			}
-			want := "[receive wal_download of file1 for 192.0.2.1:1 receive wal_download of file2 for 192.0.2.2:1 receive wal_download of file3 for 192.0.2.3:1]"
-			if got := inside(tn); got != want {
-				t.Errorf("inside are %s\nwant       %s", got, want)
-			}
-			leave[1]()
-			want = "[receive wal_download of file1 for 192.0.2.1:1 receive receive wal_download of file3 for 192.0.2.3:1]"
-			if got := inside(tn); got != want {
-				t.Errorf("inside are %s\nwant       %s", got, want)
-			}
-			leave[0]()
-			leave[2]()
-			if got := inside(tn); got != "[receive receive receive]" || len(tn.visits.list()) != 0 {
-				t.Errorf("all have left, and inside are %s, known are %d", got, len(tn.visits.list()))
-			}
+				want := "[receive wal_download of file1 for 192.0.2.1:1 receive wal_download of file2 for 192.0.2.2:1 receive wal_download of file3 for 192.0.2.3:1]"
+				if got := inside(tn); got != want {
+					t.Errorf("inside are %s\nwant       %s", got, want)
+				}
+				leave[1]()
+				want = "[receive wal_download of file1 for 192.0.2.1:1 receive receive wal_download of file3 for 192.0.2.3:1]"
+				if got := inside(tn); got != want {
+					t.Errorf("inside are %s\nwant       %s", got, want)
+				}
+				leave[0]()
+				leave[2]()
+				if got := inside(tn); got != "[receive receive receive]" || len(tn.visits.list()) != 0 {
+					t.Errorf("all have left, and inside are %s, known are %d", got, len(tn.visits.list()))
+				}
+			})
 		})
 	}
 }
