@@ -407,12 +407,15 @@ func TestModelFindsSeededBugs(t *testing.T) {
 	}
 }
 
+// findBug looks in the small cases first.
 func findBug(t *testing.T, change func(*house)) {
-	for _, c := range cases {
-		orders, err := explore.Orders(2, func(o *explore.Order) func() error { return c.build(o, change).judge })
-		if err != nil {
-			t.Logf("%s, order %d: %v", c.name, orders, err)
-			return
+	for interruptions := 1; interruptions <= 2; interruptions++ {
+		for _, c := range cases {
+			orders, err := explore.Orders(interruptions, func(o *explore.Order) func() error { return c.build(o, change).judge })
+			if err != nil {
+				t.Logf("%s, order %d: %v", c.name, orders, err)
+				return
+			}
 		}
 	}
 	t.Fatal("not found")

@@ -53,8 +53,8 @@ func (l Limits) OrDefaults() Limits {
 
 // The limits of an election that are no times.
 const (
-	electMaxLag  = 128 << 20        // who is further behind than this, in bytes, is not elected
-	presentLagBy = 2                // times that, whoever has the turn loses it: a limit for both would make it go to and fro
+	electMaxLag  = 128 << 20 // who is further behind than this, in bytes, is not elected
+	presentLagBy = 2         // times that, whoever has the turn loses it: a limit for both would make it go to and fro
 )
 
 // The reasons of an election's result.
@@ -129,7 +129,9 @@ func (e *Election) unfit(c *Candidate, newest pg.Position) Why {
 	return ""
 }
 
-func (e *Election) alive(c *Candidate) bool { return e.Now.Sub(c.Heard) <= e.Limits.OrDefaults().Silent }
+func (e *Election) alive(c *Candidate) bool {
+	return e.Now.Sub(c.Heard) <= e.Limits.OrDefaults().Silent
+}
 
 // holdsFromBackup reports whether all that is still to be backed up is there.
 func (e *Election) holdsFromBackup(c *Candidate) bool {
