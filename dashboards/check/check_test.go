@@ -34,7 +34,7 @@ func TestEveryPanelHasDataInBothFormsOfHistograms(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
 			url := startPrometheus(t, path, startNode(t), flags)
-			cfg := Config{URL: url, Range: 2 * time.Second, RateInterval: 2 * time.Second}
+			cfg := Config{URL: url, Range: 5 * time.Second, RateInterval: 5 * time.Second}
 			waitFor(t, func(ctx context.Context) []string { return problems(ctx, t, cfg) })
 			waitFor(t, func(ctx context.Context) []string { return missingRecords(ctx, cfg) })
 			classic, err := (&checker{cfg: cfg.withDefaults(), now: time.Now()}).ask(t.Context(), "sluice_wal_fsync_duration_seconds_bucket")
@@ -78,7 +78,7 @@ func missingRecords(ctx context.Context, cfg Config) (list []string) {
 // waitFor waits until nothing is left of what get returns.
 func waitFor(t *testing.T, get func(context.Context) []string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		left := get(t.Context())
 		if len(left) == 0 {
 			return

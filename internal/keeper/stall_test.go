@@ -74,7 +74,7 @@ func TestDrainThatGetsNowhereIsGivenUp(t *testing.T) {
 // TestDrainThatGetsOnIsWaitedFor, however long it takes.
 func TestDrainThatGetsOnIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k, took, err := slowDrain(t, drainStalled/6) // a segment needs a few operations
+		k, took, err := slowDrain(t, drainStalled/8) // a segment needs a few operations, the first one some more
 		if err != nil || took < drainStalled {
 			t.Errorf("after %v: %v", took, err)
 		}
