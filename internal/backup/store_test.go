@@ -143,3 +143,35 @@ func TestStrayTemporaryFilesAreNoObjects(t *testing.T) {
 		t.Errorf("a put left %d files", len(entries)-1)
 	}
 }
+
+// TestListingIsNotDisturbedByWhatVanishes: an upload beside it makes a file in the same directory, and it goes.
+func TestListingIsNotDisturbedByWhatVanishes(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, "file://"+dir, backup.Config{})
+	tl := newTimeline(t, s, backup.Zstd)
+	put(t, tl, 1, 1)
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		path := filepath.Join(dir, tl.Prefix(), "wal", ".sluice-tmp-123")
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Remove(path)); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 300 {
+		if l, err := tl.List(t.Context()); err != nil || len(l.Segments) != 1 {
+			t.Errorf("listed is %+v, %v", l, err)
+			break
+		}
+	}
+	close(stop)
+	must(t, <-ended)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -123,7 +124,22 @@ func (r *receivewal) Adopt(ctx context.Context, source string) error {
 	return r.Start(ctx)
 }
 
-func (r *receivewal) Start(ctx context.Context) error { return r.ReceiveWAL.Start(ctx, r.source) }
+// Start removes what a kill left of a segment that was being made: pg_receivewal fills it with zeros under its name, and refuses one
+// of another size for ever. Nothing of it was received yet.
+func (r *receivewal) Start(ctx context.Context) error {
+	made, err := filepath.Glob(filepath.Join(r.Dir(), "*.partial"))
+	if err != nil {
+		return err
+	}
+	for _, path := range made {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 && info.Size() < 16<<20 { // its primary has the default
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+		}
+	}
+	return r.ReceiveWAL.Start(ctx, r.source)
+}
 
 func (r *receivewal) Follow(ctx context.Context, source string) error {
 	return errors.Join(r.Kill(), r.Adopt(ctx, source))
