@@ -31,14 +31,7 @@ func newIdleSource(t *testing.T) *idleSource {
 	return s
 }
 
-// leave refuses connections from now on.
-func (s *idleSource) leave() { must(s.t, s.listener.Close()) }
-
-// conninfo is how timeline i comes to it; of no source there is none.
 func (s *idleSource) conninfo(i int) string {
-	if s == nil {
-		return ""
-	}
 	addr := s.listener.Addr().(*net.TCPAddr)
 	return fmt.Sprintf("host=127.0.0.1 port=%d sslmode=disable user=%d", addr.Port, 1000+i)
 }
