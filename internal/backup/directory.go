@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,11 +9,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"gocloud.dev/blob"
 )
 
-// directory writes the objects of a file:// store: at once or not at all, once, and so that they survive a crash. The
-// library's own writes do none of these: it looks for the name and then renames over it, and syncs nothing.
+// directory writes and lists the objects of a file:// store. It writes them at once or not at all, once, and so that they survive a
+// crash. The library's own writes do none of these: it looks for the name and then renames over it, and syncs nothing. And its
+// listings fail where a file goes while they are made, as that of each upload does.
 type directory struct{ root string }
 
 const (
@@ -77,6 +82,64 @@ func (d *directory) writeAndLink(ctx context.Context, final string, content io.R
 		return err
 	}
 	return os.Link(f.Name(), final)
+}
+
+// list returns what the library would of a prefix, in one page: objects in the order of their keys or, with a delimiter, also what
+// would be directories. What goes meanwhile is in it or not; what is being written is not.
+func (d *directory) list(ctx context.Context, opts *blob.ListOptions) ([]*blob.ListObject, error) {
+	l := listing{ListOptions: opts}
+	root := filepath.Join(d.root, filepath.FromSlash(opts.Prefix[:strings.LastIndex(opts.Prefix, "/")+1]))
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && path != root {
+			var key string
+			key, err = filepath.Rel(d.root, path)
+			if err == nil {
+				err = l.add(filepath.ToSlash(key), e)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return cmp.Or(ctx.Err(), err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(l.all, func(a, b *blob.ListObject) int { return strings.Compare(a.Key, b.Key) })
+	return l.all, nil
+}
+
+// listing is what was found so far.
+type listing struct {
+	*blob.ListOptions
+	all  []*blob.ListObject
+	last string // the key of the directory that was found last
+}
+
+// add adds an entry, or what it stands for; [fs.SkipDir]: nothing below it is wanted.
+func (l *listing) add(key string, e fs.DirEntry) error {
+	if e.IsDir() {
+		key += "/"
+		within := strings.HasPrefix(key, l.Prefix) || strings.HasPrefix(l.Prefix, key)
+		if !within || l.last != "" && strings.HasPrefix(key, l.last) {
+			return fs.SkipDir
+		}
+		return nil
+	}
+	if !strings.HasPrefix(key, l.Prefix) || isTemporary(key) || l.last != "" && strings.HasPrefix(key, l.last) {
+		return nil
+	}
+	if name, _, found := strings.Cut(key[len(l.Prefix):], "/"); l.Delimiter != "" && found {
+		l.last = l.Prefix + name + "/"
+		l.all = append(l.all, &blob.ListObject{Key: l.last, IsDir: true})
+		return nil
+	}
+	info, err := e.Info()
+	if err != nil {
+		return err
+	}
+	l.all = append(l.all, &blob.ListObject{Key: key, ModTime: info.ModTime(), Size: info.Size()})
+	return nil
 }
 
 // syncUp makes a name durable, and those of the directories that it is in.

@@ -62,8 +62,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// openDirectory opens file:///absolute or file://./relative. Fileblob reads, lists and deletes; what is written is
-// written by [directory].
+// openDirectory opens file:///absolute or file://./relative. Fileblob reads and deletes; what is written or listed is
+// so by [directory].
 func openDirectory(u *url.URL, cfg Config) (opened, error) {
 	path := u.Path
 	switch {

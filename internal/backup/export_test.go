@@ -3,6 +3,9 @@ package backup
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"gocloud.dev/blob"
 
@@ -55,3 +58,25 @@ func (t *Timeline) Prefix() string { return t.prefix }
 
 // SetEvents replaces the events, before anything runs.
 func (s *Store) SetEvents(e Events) { s.cfg.Events = e }
+
+// ListBothWays lists a directory as we do, and as the library does.
+func (s *Store) ListBothWays(ctx context.Context, prefix, delimiter string) (ours, library string) {
+	opts := &blob.ListOptions{Prefix: prefix, Delimiter: delimiter}
+	list, err := s.dir.list(ctx, opts)
+	if !slices.IsSortedFunc(list, byKey) {
+		err = errors.Join(err, errors.New("not in the order of the keys, as elsewhere"))
+	}
+	theirs, _, theirErr := s.bucket.ListPage(ctx, blob.FirstPageToken, pageSize, opts)
+	slices.SortFunc(theirs, byKey) // it lists directory by directory
+	return described(list, err), described(theirs, theirErr)
+}
+
+func byKey(a, b *blob.ListObject) int { return strings.Compare(a.Key, b.Key) }
+
+func described(list []*blob.ListObject, err error) string {
+	text := fmt.Sprintln(err)
+	for _, o := range list {
+		text += fmt.Sprintln(o.Key, o.Size, o.ModTime.UnixNano(), o.IsDir)
+	}
+	return text
+}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
 )
 
 // content is what an object is made of. It can be read again, for another try.
@@ -182,7 +181,12 @@ func (s *Store) pages(ctx context.Context, opts *blob.ListOptions, each func(*bl
 	for token := blob.FirstPageToken; len(token) > 0; {
 		var page []*blob.ListObject
 		err := s.do(ctx, opList, opts.Prefix, 0, func(ctx context.Context) (err error) {
-			page, token, err = s.page(ctx, token, opts)
+			if s.dir != nil {
+				token = nil
+				page, err = s.dir.list(ctx, opts)
+			} else {
+				page, token, err = s.bucket.ListPage(ctx, token, pageSize, opts)
+			}
 			return err
 		})
 		if err != nil {
@@ -195,19 +199,4 @@ func (s *Store) pages(ctx context.Context, opts *blob.ListOptions, each func(*bl
 		}
 	}
 	return nil
-}
-
-// listTries is how often a page is asked for while something vanishes under it.
-const listTries = 10
-
-// page asks for one page. A directory is listed name by name: an object, or what an upload beside this wrote it to, that goes
-// meanwhile is said not to be found, and another look has it or not.
-func (s *Store) page(ctx context.Context, token []byte, opts *blob.ListOptions) (page []*blob.ListObject, next []byte, err error) {
-	for range listTries {
-		page, next, err = s.bucket.ListPage(ctx, token, pageSize, opts)
-		if gcerrors.Code(err) != gcerrors.NotFound {
-			break
-		}
-	}
-	return page, next, err
 }

@@ -144,6 +144,26 @@ func TestStrayTemporaryFilesAreNoObjects(t *testing.T) {
 	}
 }
 
+// TestDirectoryIsListedAsTheLibraryDoes, where nothing is being written: with and without a delimiter, whatever the prefix.
+func TestDirectoryIsListedAsTheLibraryDoes(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, "file://"+dir, backup.Config{})
+	for _, key := range []string{"a/b/1", "a/b/2", "a/b/c/3", "a/b-c/4", "a/b.5", "a/d/e/6", "ab/7", "b/8"} {
+		path := filepath.Join(dir, key)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		must(t, os.WriteFile(path, []byte(key), 0o600))
+	}
+	must(t, os.MkdirAll(filepath.Join(dir, "a/empty/of/all"), 0o700))
+	for _, prefix := range []string{"", "a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/", "a/d/", "a/x/", "a/b/1", "ab/", "x/y/"} {
+		for _, delimiter := range []string{"", "/"} {
+			ours, library := s.ListBothWays(t.Context(), prefix, delimiter)
+			if ours != library {
+				t.Errorf("%q, delimiter %q: listed is\n%s\nthe library has\n%s", prefix, delimiter, ours, library)
+			}
+		}
+	}
+}
+
 // TestListingIsNotDisturbedByWhatVanishes: an upload beside it makes a file in the same directory, and it goes.
 func TestListingIsNotDisturbedByWhatVanishes(t *testing.T) {
 	dir := t.TempDir()

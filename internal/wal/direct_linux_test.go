@@ -37,7 +37,7 @@ func create(t *testing.T, dir string) *file {
 
 // aligned returns memory in which b[i] lies as off+i does in a file.
 func aligned(off, n int64) []byte {
-	mem := make([]byte, n+2*directAlign)
+	mem := make([]byte, n+3*directAlign) // a place is up to one in, its head up to one long, and one is to be left
 	for i := range mem {
 		if head, body := alignedPart(mem[i:], off); len(body) > 0 && head == int(-off&(directAlign-1)) {
 			return mem[i : i+int(n)]
