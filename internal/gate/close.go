@@ -37,8 +37,12 @@ func (g *Gate) Close(ctx context.Context) error {
 	began := time.Now()
 	ctx = g.hooks.Events.closeStarted(ctx, CloseStart{Kind: g.kind, Name: g.name})
 	r := g.inside()
+	g.hooks.Closings.add(g)
 	r.shut(began)
 	err := g.drain(ctx, r, began)
+	if err == nil {
+		g.hooks.Closings.remove(g)
+	}
 	g.hooks.Events.closeEnded(ctx, CloseEnd{Kind: g.kind, Name: g.name, Waited: time.Since(began), Err: err})
 	return err
 }
