@@ -90,7 +90,7 @@ func stopping() []string {
 func workPhases() []string {
 	var list []string
 	for _, p := range manager.Phases() {
-		if IsWork(p) {
+		if p.IsWork() {
 			list = append(list, p.String())
 		}
 	}
