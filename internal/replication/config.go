@@ -33,6 +33,9 @@ type Config struct {
 	// RecoveryGrace is how long a source may be in recovery before it is refused: a switchover's time; 0: 60 s.
 	RecoveryGrace time.Duration
 
+	// briskly is how close reads must come for waiting in the kernel to pay; 0: 20 ms.
+	briskly time.Duration
+
 	// Settings is told the source's settings at the beginning of each stream, before anything of it is acknowledged: what
 	// commits wait for is known before the first could count on us. An error ends the session; nil: nobody asks.
 	Settings func(context.Context, Settings) error
@@ -52,6 +55,7 @@ func (c Config) withDefaults() Config {
 	defaultTo(&c.ReceiveTimeout, 60*time.Second)
 	defaultTo(&c.GoodbyeTimeout, 500*time.Millisecond)
 	defaultTo(&c.RecoveryGrace, 60*time.Second)
+	defaultTo(&c.briskly, 20*time.Millisecond)
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}
