@@ -16,7 +16,8 @@ type Candidate struct {
 	// Start is the first position that it still holds, End what is durable there on its newest TLI.
 	Start, End pg.Position
 	// CanUpload says that it has object storage that it can use, as far as it knows; Stalled for how long it has had
-	// WAL to upload and has uploaded none, though it tried; Offloading that it thinks it is its turn.
+	// WAL to upload and has uploaded none, though it tried, also after it lost the turn by that; Offloading that it thinks
+	// it is its turn.
 	CanUpload, Offloading bool
 	Stalled               time.Duration
 }

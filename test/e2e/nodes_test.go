@@ -32,6 +32,10 @@ type trio struct {
 	*bench
 	nodes map[string]*rig.Node
 	store string
+	doors string   // each node comes to the store through a link of its own, in this directory
+	first pg.SegNo // where the first of them began
+	// cut is the node that was cut off from the store, if one was.
+	cut string
 	// handovers is how often the node that backed up was stopped or killed.
 	handovers int
 }
@@ -41,7 +45,7 @@ var trioIDs = []string{"a", "b", "c"}
 func newTrio(t *testing.T) *trio {
 	t.Helper()
 	tr := &trio{bench: newEmptyBench(t), nodes: map[string]*rig.Node{}}
-	tr.store = rig.TempDir(t)
+	tr.store, tr.doors = rig.TempDir(t), rig.TempDir(t)
 	tr.explains("nodes start, stop and are killed one after the other", `^embedded broker: `, `^another node is silent`, `^broker is lost`)
 	tr.primary = tr.newCluster(pgserver.Options{SegmentSizeMiB: segmentMiB})
 	var routes []string
@@ -52,20 +56,30 @@ func newTrio(t *testing.T) *trio {
 	}
 	for i, id := range trioIDs {
 		others := append(append([]string{}, routes[:i]...), routes[i+1:]...)
+		tr.do(os.Symlink(tr.store, tr.door(id)))
 		n := tr.newNode(rig.NodeOptions{
-			Binary: program, ID: id, Store: "file://" + tr.store,
-			Config: fmt.Sprintf("broker: {cluster_listen: %q, routes: [\"nats://%s\"]}\ntelemetry: {log_level: debug}",
+			Binary: program, ID: id, Store: "file://" + tr.door(id),
+			Config: fmt.Sprintf("retain: {local_bytes: 1MiB}\nbroker: {cluster_listen: %q, routes: [\"nats://%s\"]}\ntelemetry: {log_level: debug}",
 				routes[i], strings.Join(others, `", "nats://`)),
 		})
 		tr.nodes[id] = n
 		tr.do(n.Join(tr.ctx, tr.primary.Conninfo()))
 	}
 	tr.each("it streams, and hears the others", func(s rig.Status) bool { return s.Source.Connected && len(s.Peers) == 2 })
+	tr.first = ^pg.SegNo(0)
+	for _, n := range tr.nodes {
+		s, err := n.Status(tr.ctx)
+		tr.do(err)
+		tr.first = min(tr.first, benchSegment.SegNo(s.StartLSN))
+	}
 	const names = "ANY 2 (a, b, c)"
 	tr.do(tr.primary.Configure(tr.ctx, map[string]string{"synchronous_standby_names": names}))
 	tr.each("it knows that commits wait for two of three", func(s rig.Status) bool { return s.Quorum.Text == names && s.Quorum.Synchronous })
 	return tr
 }
+
+// door is where a node comes to the store.
+func (tr *trio) door(id string) string { return filepath.Join(tr.doors, id) }
 
 // each waits until every node that runs is as wanted.
 func (tr *trio) each(what string, wanted func(rig.Status) bool) {
@@ -169,16 +183,21 @@ func (tr *trio) restart(id string) {
 	}
 }
 
-// kill kills the one that backs up, and returns how long it took another to take over.
+// kill kills the one that backs up, and returns how long it took another to take over. While it is dead, the others let go of the WAL
+// that it had (R2): object storage has it.
 func (tr *trio) kill() time.Duration {
 	tr.t.Helper()
 	id := tr.offloader()
+	last, err := tr.nodes[id].Status(tr.ctx)
+	tr.do(err)
 	tr.do(tr.nodes[id].Kill())
 	began := time.Now()
 	heir := tr.offloader()
 	tr.handovers++
 	took := time.Since(began)
 	tr.t.Logf("%s was killed, %s took over after %v", id, heir, took)
+	tr.each("it holds nothing of what the dead one held", func(s rig.Status) bool { return s.StartLSN > last.FlushLSN && s.BackupLSN >= s.StartLSN })
+	tr.t.Logf("what the dead one held was removed after %v", time.Since(began))
 	tr.do(tr.nodes[id].Start(tr.ctx))
 	if after := tr.offloader(); after != heir {
 		tr.t.Errorf("%s came back, and the turn went from %s to %s", id, heir, after)
@@ -191,16 +210,9 @@ func (tr *trio) stored() {
 	tr.t.Helper()
 	tr.do(tr.primary.Exec(tr.ctx, "SELECT pg_switch_wal()"))
 	end := tr.walEnd(tr.primary)
-	const size = pg.SegmentSize(segmentMiB << 20)
-	tr.each("it knows that all whole segments are in object storage", func(s rig.Status) bool { return s.BackupLSN >= size.StartOf(end) })
-	first := ^pg.SegNo(0)
-	for _, n := range tr.nodes {
-		s, err := n.Status(tr.ctx)
-		tr.do(err)
-		first = min(first, size.SegNo(s.StartLSN))
-	}
-	for n := first; n < size.SegNo(end); n++ {
-		name := pg.SegmentName(1, n, size) + ".zst"
+	tr.each("it knows that all whole segments are in object storage", func(s rig.Status) bool { return s.BackupLSN >= benchSegment.StartOf(end) })
+	for n := tr.first; n < benchSegment.SegNo(end); n++ {
+		name := pg.SegmentName(1, n, benchSegment) + ".zst"
 		if found, err := filepath.Glob(filepath.Join(tr.store, "acme", "main", "*", "wal", name)); err != nil || len(found) != 1 {
 			tr.t.Errorf("segment %s is %d times in object storage (%v)", name, len(found), err)
 		}
@@ -238,7 +250,7 @@ func (tr *trio) uploads() {
 		}
 		tr.do(json.Unmarshal([]byte(text), &l))
 		switch {
-		case l.Partial || l.Outcome == "cancelled":
+		case l.Partial || l.Outcome == "cancelled" || node == tr.cut:
 		case l.Outcome == "created":
 			if created[l.Segment]++; created[l.Segment] > 1 {
 				tr.t.Errorf("segment %d was made twice, the last time by %s", l.Segment, node)
