@@ -93,7 +93,7 @@ func (s *stuckWatch) look(ctx context.Context, now time.Time) time.Duration {
 	}
 	s.said = said
 	if len(busy)+len(gates) == 0 {
-		return 2 * stuckAfter
+		return stuckAfter
 	}
 	return lookForStuckEvery
 }
