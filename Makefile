@@ -95,9 +95,9 @@ recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
 	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestNothingOfAnOldLifeIsSeenInANewOne$$' -recreations $(ROUNDS)
 
 .PHONY: nodes
-nodes: ## three nodes, restarted one after the other and killed, under load (ROUNDS=200)
+nodes: ## three nodes, restarted one after the other, killed, and cut off from object storage, under load (ROUNDS=200)
 	@scripts/deps.sh go gcc postgresql
-	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$' -restarts $(ROUNDS)
+	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$|TestNodeThatCannotUploadIsReplaced$$' -restarts $(ROUNDS) -stuck
 
 .PHONY: notices
 notices: ## leaves out each statement that tells of a change; a test has to fail (ONLY='keeper/sink' REPORT=/tmp/notices)

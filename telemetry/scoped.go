@@ -60,6 +60,13 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 	return s
 }
 
+// known returns the events of a timeline; nil: it is not there.
+func (t *Telemetry) known(id timeline.ID) *scopedEvents {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.timelines[id]
+}
+
 // opensWithin is how long a timeline may take from its first event until the collector sees it: a node with thousands opens them
 // all before it shows one.
 const opensWithin = time.Hour

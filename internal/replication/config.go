@@ -19,6 +19,8 @@ type Config struct {
 
 	// Dial opens the network connections; nil: a [net.Dialer].
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Turns are the node's: connecting waits for one; nil: it does not.
+	Turns *Turns
 	// ConnectTimeout bounds connecting and authenticating, for each host, unless the conninfo has a connect_timeout;
 	// 0: 10 s.
 	ConnectTimeout time.Duration
@@ -36,6 +38,11 @@ type Config struct {
 	// briskly is how close reads must come for waiting in the kernel to pay; 0: 20 ms.
 	briskly time.Duration
 
+	// Inquire is called once the source has let us in, before it is asked who it is, and before the sink is asked what it holds:
+	// what was decided elsewhere about what is held is taken over here, at each connect, and a source that cannot be reached
+	// makes nobody ask. What the source says of itself is newer than the answer, so that it is never found behind for what
+	// others did meanwhile. Nothing was made or changed on the source by then. An error ends the session; nil: nobody asks.
+	Inquire func(context.Context) error
 	// Settings is told the source's settings at the beginning of each stream, before anything of it is acknowledged: what
 	// commits wait for is known before the first could count on us. An error ends the session; nil: nobody asks.
 	Settings func(context.Context, Settings) error

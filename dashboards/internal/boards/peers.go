@@ -22,8 +22,8 @@ func peers() *Board {
 					from(0, red).alert("SluiceQuorumAtRisk").timelines().empty("all have enough", SilentSource).wide(8),
 				lines("How many nodes could be lost?", "none", "Nodes that vouch for a timeline beyond those that have to seal: the ten timelines with fewest.",
 					q(`bottomk(10, max by (tenant, timeline) (sluice_timeline_quorum_ready{t}) - on (tenant, timeline) max by (tenant, timeline) (sluice_timeline_quorum_required{t}))`, "{{tenant}}/{{timeline}}")).belowZero().timelines().alert("SluiceQuorumAtRisk").wide(8),
-				lines("How far apart are the nodes of a timeline?", "bytes", "Between the first and the last node's durable position: the ten timelines that are furthest apart.",
-					q(`topk(10, max by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}) - on (tenant, timeline) min by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t}))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceNodeWithoutSource").wide(8),
+				lines("How far apart are the nodes of a timeline?", "bytes", "Between the first and the last node's durable position, of those that hold WAL: the ten timelines that are furthest apart.",
+					q(`topk(10, max by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t} > 0) - on (tenant, timeline) min by (tenant, timeline) (sluice_timeline_flush_lsn_bytes{t} > 0))`, "{{tenant}}/{{timeline}}")).timelines().alert("SluiceNodeWithoutSource").wide(8),
 			}},
 			{"Who uploads?", []*Panel{
 				lines("How many timelines does each node upload?", "none", "Timelines that a node uploads, by node.", q(`sum by (instance) (sluice_timeline_offloader{t})`, "{{instance}}")).stack().wide(6),
