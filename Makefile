@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=disable_grpc_modules)
 # on. The tests allocate segments all the time: overwriting is three times as fast for the enumerations of crashes, most of it time of the system's.
 export GORACE := $(strip $(GORACE) clear_shadow_mmap_threshold=16777216)
 # Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
-# A new cluster costs PostgreSQL seconds of CPU each time: the tests' servers are copies of one that was made once, with identifiers of their own.
+# A new cluster costs PostgreSQL a second of CPU or more each time: the tests' servers are copies of one that was made once, with identifiers of their own.
 TEST := PG_TEMPLATES=$(CURDIR)/.cache/initdb go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
