@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sluicewal/sluice/internal/pg"
+	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
 )
 
@@ -160,10 +161,17 @@ func standbyNamesLine(nodeID string, others ...timeline.PeerStatus) string {
 
 // sourceText says what the source is, and since when, if that is known.
 func sourceText(s timeline.SourceStatus) string {
-	if s.Since.IsZero() {
-		return s.State
+	text := s.State
+	if !s.Since.IsZero() {
+		text += " for " + since(s.Since)
 	}
-	return s.State + " for " + since(s.Since)
+	switch replication.WaitsFor(s.WaitsFor) {
+	case replication.WaitsForTurn:
+		text += ", waits until fewer timelines of the node connect at the same time"
+	case replication.WaitsForDecisions:
+		text += ", waits for object storage to tell what was decided"
+	}
+	return text
 }
 
 func quorumText(q timeline.QuorumStatus) string {

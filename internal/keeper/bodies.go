@@ -39,7 +39,12 @@ func (m *Member) receive(ctx context.Context) error {
 	r.sink.rewound.Store(false)
 	r.sink.claimed = false
 	defer r.sink.countSettled(ctx)()
-	return r.Run(ctx)
+	r.inquired = false
+	err = r.Run(ctx)
+	if r.inquired || ctx.Err() != nil {
+		return err
+	}
+	return m.meetAnyway(ctx, err)
 }
 
 // countSettled makes the session count as progress once it has lasted, and returns
@@ -54,11 +59,6 @@ func (s *sink) countSettled(session context.Context) (giveUp func() bool) {
 
 // readyReceiver makes the timeline ready for a session.
 func (m *Member) readyReceiver(ctx context.Context) (*receiver, error) {
-	err := m.meet(ctx)
-	m.tellUnmet(ctx, err)
-	if err != nil {
-		return nil, err
-	}
 	if err := m.PrepareReceive(ctx); err != nil {
 		return nil, err
 	}
@@ -74,7 +74,11 @@ func (m *Member) receiverNow() (*receiver, error) {
 	}
 	r := &receiver{conninfo: conninfo}
 	cfg := m.replicationConfig(conninfo)
-	cfg.Settings = m.readSettings
+	cfg.Turns, cfg.Settings = m.keeper.turns, m.readSettings
+	cfg.Inquire = func(ctx context.Context) error {
+		r.inquired = true
+		return m.inquire(ctx)
+	}
 	r.sink = &sink{Member: m, progress: r.progress, session: func() context.Context { return r.session }}
 	var err error
 	if r.Receiver, err = replication.NewReceiver(cfg, r.sink); err != nil {
@@ -90,7 +94,9 @@ func (m *Member) replicationConfig(conninfo string) replication.Config {
 
 // settings reads the source's settings, again and again.
 func (m *Member) settings(ctx context.Context) error {
-	return replication.WatchSettings(ctx, m.replicationConfig(m.Control().Source), settingsInterval, func(s replication.Settings) {
+	cfg := m.replicationConfig(m.Control().Source)
+	cfg.Turns = m.keeper.turns
+	return replication.WatchSettings(ctx, cfg, settingsInterval, func(s replication.Settings) {
 		tasks.Progress(ctx)
 		if err := m.readSettings(ctx, s); err != nil && ctx.Err() == nil {
 			m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source could not be kept, and are read again",

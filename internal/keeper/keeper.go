@@ -18,6 +18,7 @@ import (
 	"github.com/sluicewal/sluice/internal/broker"
 	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/manager"
+	"github.com/sluicewal/sluice/internal/replication"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
 )
@@ -76,7 +77,8 @@ type Config struct {
 // Keeper is a node. Make one with [Open].
 type Keeper struct {
 	cfg    Config
-	depot  *depot          // nil: the node has no object storage
+	depot  *depot // nil: the node has no object storage
+	turns  *replication.Turns
 	unlock func() error    // lets go of the data directory, once
 	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
@@ -129,7 +131,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	}
 	cfg.FS = faultyFS(cfg)
 	k := &Keeper{
-		cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), tenants: map[timeline.TenantID]*tenant{},
+		cfg: cfg, depot: newDepot(cfg.Store, cfg.NodeID), turns: replication.NewTurns(), tenants: map[timeline.TenantID]*tenant{},
 		operations: map[timeline.ID]*operation{}, changing: map[timeline.TenantID]timeline.Operation{},
 	}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))

@@ -18,12 +18,41 @@ import (
 // on without its word.
 const askStoreWithin = 3 * time.Second
 
+// meetEvery is how often object storage is asked while the source does not answer.
+// Nothing is acknowledged meanwhile, and all is asked again once it does; but others
+// may have ended this life, and a node whose disk was replaced has to learn whose WAL
+// it may hand back.
+const meetEvery = 5 * time.Minute
+
 // errMetOther says that another node has begun the timeline meanwhile. The next
 // session knows what it decided.
 var errMetOther = errors.New("another node has begun this timeline in object storage at this moment: its decisions are taken over")
 
-// meet asks object storage what was decided about this timeline, before a session
-// begins. A node that holds nothing acknowledges nothing without that word: it may
+// inquire is the meeting of a session, whose goroutine alone calls it: a meeting that
+// came between a session's look at what is held and its beginning would be overlooked.
+func (m *Member) inquire(ctx context.Context) error {
+	err := m.meet(ctx)
+	if err == nil {
+		m.metAt = time.Now()
+	}
+	return err
+}
+
+// meetAnyway asks now and then after sessions whose source did not answer, and adds
+// to what became of the last one what came of that.
+func (m *Member) meetAnyway(ctx context.Context, session error) error {
+	if m.keeper.depot == nil || time.Since(m.metAt) < meetEvery {
+		return session
+	}
+	_, err := replication.Apart(func() (struct{}, error) { return struct{}{}, m.inquire(ctx) })
+	if err != nil {
+		return errors.Join(session, err)
+	}
+	return session
+}
+
+// meet asks object storage what was decided about this timeline, once the source has
+// let a session in, and before that begins. A node that holds nothing acknowledges nothing without that word: it may
 // have been here before, and have lost its disk since, with the seals on it.
 // One that holds WAL goes on without, if object storage is away.
 func (m *Member) meet(ctx context.Context) error {
@@ -42,35 +71,6 @@ func (m *Member) meet(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("nothing is acknowledged before object storage has told what was decided about this timeline: %w", err)
-}
-
-// unmet is why no session begins, though the source may be there.
-type unmet struct {
-	err   error
-	since time.Time // of the first of several tries in a row
-}
-
-// tellUnmet keeps what came of a meeting, for the status: no receiver has run that
-// could tell.
-func (m *Member) tellUnmet(ctx context.Context, err error) {
-	switch before := m.unmet.Load(); {
-	case ctx.Err() != nil:
-	case err == nil:
-		m.unmet.Store(nil)
-	case before != nil:
-		m.unmet.Store(&unmet{err: err, since: before.since})
-	default:
-		m.unmet.Store(&unmet{err: err, since: time.Now()})
-	}
-}
-
-// state is what a receiver would say.
-func (u *unmet) state() replication.State {
-	s := replication.State{Name: replication.StateConnecting, Since: u.since, Error: u.err.Error()}
-	if refused := (*replication.RefusedError)(nil); errors.As(u.err, &refused) {
-		s.Name, s.Reason = replication.StateRefused, refused.Reason
-	}
-	return s
 }
 
 // conflict refuses a source whose promotion is not the one that was claimed.

@@ -39,7 +39,7 @@ type Member struct {
 	receiver       atomic.Pointer[receiver]
 	lastSettings   atomic.Pointer[replication.Settings]
 	storedTimeline atomic.Pointer[storedTimeline] // see stored; nil before it was used
-	unmet          atomic.Pointer[unmet]          // why the last session did not begin; nil: it did
+	metAt          time.Time                      // when object storage was last asked for what was decided; of receive
 	alive          atomic.Pointer[alive]          // what object storage said last of this life
 	copies         copies
 	claiming       chan struct{} // holds one while a TLI is claimed: the session and the backup both do it, see claimAll
@@ -50,6 +50,7 @@ type receiver struct {
 	*replication.Receiver
 	conninfo string
 	sink     *sink
+	inquired bool            // this session has asked what was decided; of Run's goroutine
 	session  context.Context //nolint:containedctx // of the task that runs Run; set before each, used by Run's goroutine
 }
 

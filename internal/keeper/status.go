@@ -63,9 +63,6 @@ func (m *Member) SourceState() (state string, since time.Time, receiver replicat
 	if r := m.current(); r != nil {
 		receiver = r.State()
 	}
-	if u := m.unmet.Load(); u != nil {
-		receiver = u.state()
-	}
 	h := m.Held()
 	l := m.Log()
 	switch e := m.Control().Ended; {
@@ -268,7 +265,7 @@ func (m *Member) sourceStatus() timeline.SourceStatus {
 	state, since, r := m.SourceState()
 	s := timeline.SourceStatus{
 		Conninfo: conninfo.Mask(m.Control().Source), State: state, Since: since,
-		Connected: r.Name == replication.StateConnected, Error: r.Error,
+		Connected: r.Name == replication.StateConnected, Error: r.Error, WaitsFor: string(r.WaitsFor),
 	}
 	if l := m.Log(); state == sourcePoisoned && l.Stats().Poisoned != nil {
 		s.Error = l.Stats().Poisoned.Error()

@@ -484,22 +484,6 @@ func TestSessionThatEndsBeforeTheTimelineBegins(t *testing.T) {
 	}
 }
 
-// TestStatusSaysWhyNoSessionBegins: nobody has asked the source then.
-func TestStatusSaysWhyNoSessionBegins(t *testing.T) {
-	dir := objects(t)
-	must(t, os.WriteFile(dir, nil, 0o600)) // it cannot be used
-	k := newHome(t).start(t, with(dir))
-	must(t, k.CreateTimeline(t.Context(), main1, "host=127.0.0.1 port=1", false))
-	m := member(t, k, main1)
-	waitUntil(t, 20*time.Second, "said", func() bool {
-		return strings.Contains(m.Status().Source.Error, "nothing is acknowledged before object storage has told")
-	})
-	m.tellUnmet(t.Context(), &replication.RefusedError{Reason: replication.Forked, Text: "two promotions"})
-	if state, _, r := m.SourceState(); state != "refused" || r.Reason != replication.Forked {
-		t.Errorf("state %s, %+v", state, r)
-	}
-}
-
 // TestNewTLIIsClaimedAndUploaded, after both came while object storage was away; also where that knows the new TLI already, and
 // lacks what its parent has.
 func TestNewTLIIsClaimedAndUploaded(t *testing.T) {

@@ -60,7 +60,7 @@ func (r *Receiver) session(ctx context.Context) error {
 
 // enter connects, and asks all that is to be asked before the stream.
 func (r *Receiver) enter(ctx context.Context) (*stream, error) {
-	l, err := connect(ctx, r.cfg, r.cfg.NodeID)
+	l, err := inTurn(ctx, r.cfg, r.cfg.NodeID, func() func() { return r.tracker.waitFor(WaitsForTurn) })
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,9 @@ func (r *Receiver) enter(ctx context.Context) (*stream, error) {
 
 // prepare finds out who is there, decides, and makes the slot. The sink is only asked.
 func (r *Receiver) prepare(ctx context.Context, l *link) (entry, error) {
+	if err := r.inquire(ctx); err != nil {
+		return entry{}, err
+	}
 	src, err := l.identify(ctx)
 	if err != nil {
 		return entry{}, err
@@ -102,6 +105,15 @@ func (r *Receiver) prepare(ctx context.Context, l *link) (entry, error) {
 	}
 	e.settings, err = l.settings(ctx)
 	return e, err
+}
+
+// inquire has asked elsewhere what was decided.
+func (r *Receiver) inquire(ctx context.Context) error {
+	if r.cfg.Inquire == nil {
+		return nil
+	}
+	defer r.tracker.waitFor(WaitsForDecisions)()
+	return r.cfg.Inquire(ctx)
 }
 
 // excuseRecovery gives a source that is in recovery the time of a switchover before that is a refusal.

@@ -58,12 +58,15 @@ func auxiliary(cfg Config, purpose string) string {
 	return fmt.Sprintf("sluice %s (%s)", cfg.NodeID, purpose)
 }
 
+// notTold is a wait that the receiver's own tells of: of each timeline, both come at the same time.
+func notTold() (ended func()) { return func() {} }
+
 // WatchSettings reads the settings now and every so often, on a connection of its own, and tells each time. It ends with the
 // first error, or with the context's cause. A reload of the source changes settings without a word, and keeps the stream: so
 // they must be asked for again and again. It takes one of the source's max_wal_senders.
 func WatchSettings(ctx context.Context, cfg Config, every time.Duration, tell func(Settings)) error {
 	cfg = cfg.withDefaults()
-	l, err := Apart(func() (*link, error) { return connect(ctx, cfg, auxiliary(cfg, "settings")) })
+	l, err := Apart(func() (*link, error) { return inTurn(ctx, cfg, auxiliary(cfg, "settings"), notTold) })
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,16 @@ const (
 	StateMissingWAL StateName = "missing_wal" // the source lacks the WAL that comes next
 )
 
+// WaitsFor is what a session waits for that is not the source. The list is closed.
+type WaitsFor string
+
+// What a session waits for.
+const (
+	WaitsForNothing   WaitsFor = ""
+	WaitsForTurn      WaitsFor = "turn"      // to connect; see [Turns]
+	WaitsForDecisions WaitsFor = "decisions" // what was decided elsewhere; see Config.Inquire
+)
+
 // State is what can be seen of a receiver from outside.
 type State struct {
 	Name StateName
@@ -29,6 +39,8 @@ type State struct {
 	Since time.Time
 	// Reason is set while Name is Refused.
 	Reason Reason
+	// WaitsFor is set while Name is not Connected, and something else than the source keeps the session from going on.
+	WaitsFor WaitsFor
 	// Error is what went wrong last, with what to do; empty while Name is Connected or Stopped.
 	Error string
 	// Source is the last one that streamed; its zero value: none yet.
@@ -83,6 +95,12 @@ func (t *tracker) begin() {
 			s.Name, s.Error = StateConnecting, ""
 		}
 	})
+}
+
+// waitFor tells what the session waits for, until it is told that the wait has ended.
+func (t *tracker) waitFor(what WaitsFor) (ended func()) {
+	t.update(func(s *State) { s.WaitsFor = what })
+	return func() { t.update(func(s *State) { s.WaitsFor = WaitsForNothing }) }
 }
 
 // asked is a stream that was asked for: the source was not refused so far.

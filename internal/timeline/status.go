@@ -88,7 +88,8 @@ type SourceStatus struct {
 	State     string    `json:"state"` // connecting, connected, refused, missing_wal, sealed, ended, poisoned, ...
 	Since     time.Time `json:"since,omitzero"`
 	Error     string    `json:"error"`
-	LagBytes  *int64    `json:"lag_bytes"` // source's end less the flush LSN; null while not known
+	WaitsFor  string    `json:"waits_for,omitempty"` // why it is not connected yet, though it may answer: turn, decisions
+	LagBytes  *int64    `json:"lag_bytes"`           // source's end less the flush LSN; null while not known
 }
 
 // A BackupStatus is what object storage has of the timeline beside the whole segments up to BackupLSN, and whether it can

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
@@ -74,14 +75,28 @@ func startObserved(t *testing.T) *observed {
 
 // addresses tells where to look.
 func (o *observed) addresses() {
-	o.say("   Prometheus    http://%s/alerts", o.watch.prometheus.Address)
-	o.say("   Alertmanager  http://%s", o.watch.alertmanager.Address)
+	o.say("   Prometheus    http://%s%s", o.watch.prometheus.Address, o.alertsPage())
+	o.say("   Alertmanager  http://%s/api/v2/alerts", o.watch.alertmanager.Address)
 	if o.jaeger != nil {
 		o.say("   Jaeger        http://%s/api/traces?service=sluice", o.jaeger.Address)
 	}
 	for _, n := range o.nodes {
 		o.say("   node %s        %s", n.ID(), n.URL())
 	}
+}
+
+// alertsPage is where Prometheus lists the alerts: Debian's comes with the classic pages alone.
+func (o *observed) alertsPage() string {
+	const classic = "/classic/alerts"
+	resp, err := http.Get("http://" + o.watch.prometheus.Address + classic)
+	if err != nil {
+		return "/alerts"
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "/alerts"
+	}
+	return classic
 }
 
 // TestEachFaultFiresItsAlertAndNothingElse is 'make observe': the rules as they are shipped, at the pace at which they are

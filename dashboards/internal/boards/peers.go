@@ -13,8 +13,8 @@ func peers() *Board {
 				lines("How many messages are exchanged?", "ops", "By direction and kind.", q(`sum by (direction, kind) (rate(sluice_broker_messages_total{n}[i]))`, "{{direction}} {{kind}}")).wide(6),
 				lines("What goes wrong with messages?", "none", "Within fifteen minutes: messages that were not used, or could not be sent, by reason.",
 					q(`sum by (reason) (increase(sluice_broker_errors_total{n}[15m]))`, "{{reason}}")).stack().wide(6),
-				lines("How long does a round take?", "s", "Telling the others about all active timelines.", quantiles("sluice_broker_round_duration_seconds", "{n}")...).latency().traces("broker.round"),
-				lines("How many timelines does each node tell of?", "none", "Active timelines, by node.", q(`sluice_timelines_active{n}`, "{{instance}}")).wide(6).wide(6),
+				lines("How long does a round take?", "s", "Telling the others about all active timelines.", quantiles("sluice_broker_round_duration_seconds", "{n}")...).latency().traces("broker.round").wide(6),
+				lines("How many timelines does each node tell of?", "none", "Active timelines, by node.", q(`sluice_timelines_active{n}`, "{{instance}}")).wide(6),
 			}},
 			{"Could a failover be decided now?", []*Panel{
 				table("Which timelines have too few nodes to seal?", "none", "Nodes that vouch for them, where that is fewer than have to seal.",
@@ -33,7 +33,7 @@ func peers() *Board {
 				table("Which timelines do most nodes upload?", "none", "Nodes that upload the same timeline, the ten with most. One is as it should be. Two are harmless, and twice the work; for a moment that is normal.",
 					now(`topk(10, sum by (tenant, timeline) (sluice_timeline_offloader{t}))`, ""), "tenant", "timeline").values("nodes").from(0, green).from(2, orange).timelines().wide(6),
 				lines("How many nodes keep each timeline?", "none", "Timelines by the number of nodes that run them.",
-					q(`count_values("nodes", sum by (tenant, timeline) (sluice_timeline_state{t,state="running"}))`, "{{nodes}} nodes")).stack().wide(6),
+					q(`count_values("nodes", sum by (tenant, timeline) (sluice_timeline_state{t,state="running"}))`, "kept by {{nodes}}")).stack().wide(6),
 			}},
 		},
 	}
