@@ -56,6 +56,9 @@ func (n *node) appendClosing(all []api.ClosingGate, id timeline.ID, g *gate.Gate
 
 // nameHolders tells what is known of those inside a gate: a timeline's, a tenant's, or, where the id is empty, the node's own.
 func (n *node) nameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	if id == (timeline.ID{}) {
+		return n.visits.Name(holders)
+	}
 	if k := n.keeper.Load(); k != nil {
 		return k.NameHolders(id, holders)
 	}
@@ -64,11 +67,11 @@ func (n *node) nameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline
 
 // admit lets a request in, until the node stops answering.
 func (n *node) admit(ctx context.Context, route string) (leave func(), err error) {
-	pass, err := n.requests.Enter(ctx, gate.Holder(route)) // routes are a closed list
+	leave, err = n.visits.Enter(ctx, gate.Holder(route), "") // routes are a closed list
 	if err != nil {
 		return nil, api.Errorf(api.KindShuttingDown, "the node stops: %w", err)
 	}
-	return pass.Leave, nil
+	return leave, nil
 }
 
 // insideClosing names those whom the closing gates wait for, the longest wait first.
