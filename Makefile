@@ -17,7 +17,8 @@ export GOFLAGS := $(strip $(GOFLAGS) -tags=disable_grpc_modules)
 # on. The tests allocate segments all the time: overwriting is three times as fast for the enumerations of crashes, most of it time of the system's.
 export GORACE := $(strip $(GORACE) clear_shadow_mmap_threshold=16777216)
 # Two packages at once: each runs a PostgreSQL or several. Those that take longest come first, so that none of them is left for the end.
-TEST := go test -race -shuffle=on -p 2 -timeout 30m
+# A new cluster costs PostgreSQL a second of CPU or more each time: the tests' servers are copies of one that was made once, with identifiers of their own.
+TEST := PG_TEMPLATES=$(CURDIR)/.cache/initdb go test -race -shuffle=on -p 2 -timeout 30m
 
 GOLANGCI_LINT_VERSION := v2.15.0
 LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
@@ -94,9 +95,9 @@ recreate: ## deletes a timeline and makes it again, under load (ROUNDS=200)
 	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestNothingOfAnOldLifeIsSeenInANewOne$$' -recreations $(ROUNDS)
 
 .PHONY: nodes
-nodes: ## three nodes, restarted one after the other and killed, under load (ROUNDS=200)
+nodes: ## three nodes, restarted one after the other, killed, and cut off from object storage, under load (ROUNDS=200)
 	@scripts/deps.sh go gcc postgresql
-	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$' -restarts $(ROUNDS)
+	go test ./test/e2e -count=1 -v -timeout 0 -run 'TestThreeNodes$$|TestNodeThatCannotUploadIsReplaced$$' -restarts $(ROUNDS) -stuck
 
 .PHONY: notices
 notices: ## leaves out each statement that tells of a change; a test has to fail (ONLY='keeper/sink' REPORT=/tmp/notices)

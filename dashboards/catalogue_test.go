@@ -248,6 +248,59 @@ func TestQuantilesAreClassicOrNative(t *testing.T) {
 	}
 }
 
+// A state in which a source does not stream, and that no alert judges and no panel shows, is one that nobody hears of.
+func TestEachStateOfASourceIsJudgedAndShown(t *testing.T) {
+	const metric, shown, explained = "sluice_timeline_source_state", "receive: Which timelines do not stream?", "timeline: What is its source to it?"
+	judged, panel := map[string]bool{}, map[string]*boards.Panel{}
+	for _, r := range rules(t) {
+		for _, state := range statesAskedFor(t, metric, r.Expr) {
+			judged[state] = judged[state] || r.Alert != ""
+		}
+	}
+	for _, b := range boards.All() {
+		for _, p := range panelsOf(b) {
+			panel[b.File+": "+p.Title] = p
+		}
+	}
+	inTable := statesAskedFor(t, metric, fill(panel[shown].Queries[0].Expr))
+	for _, state := range catalogue().values[metric]["state"] {
+		if !regexp.MustCompile(`\b` + state + `\b`).MatchString(panel[explained].Text) {
+			t.Errorf("%s: the description lacks %s", explained, state)
+		}
+		if state == "connected" || state == "none" {
+			continue // all is well
+		}
+		if !judged[state] {
+			t.Errorf("no alert asks for the state %s", state)
+		}
+		if !slices.Contains(inTable, state) {
+			t.Errorf("%s: %s is left out", shown, state)
+		}
+	}
+}
+
+// statesAskedFor are the states that an expression names.
+func statesAskedFor(t *testing.T, metric, expr string) (states []string) {
+	t.Helper()
+	e, err := parser.ParseExpr(expr)
+	if err != nil {
+		t.Fatalf("%s: %v", expr, err)
+	}
+	parser.Inspect(e, func(n parser.Node, _ []parser.Node) error {
+		s, ok := n.(*parser.VectorSelector)
+		if !ok || s.Name != metric {
+			return nil
+		}
+		for _, m := range s.LabelMatchers {
+			if m.Name == "state" {
+				states = append(states, strings.Split(m.Value, "|")...)
+			}
+		}
+		return nil
+	})
+	return states
+}
+
 // A misspelt name or value is what these tests are for.
 func TestCatalogueTestFindsMistakes(t *testing.T) {
 	d := catalogue()

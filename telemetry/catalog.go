@@ -179,7 +179,7 @@ var metrics = []Metric{
 	// Vital.
 	{"timeline_state", Gauge, "", perTimeline("state"), TierVital, "1 for the state that the timeline is in."},
 	{"timeline_source_connected", Gauge, "", perTimeline(), TierVital, "1 while WAL is streamed from the source."},
-	{"timeline_source_state", Gauge, "", perTimeline("state"), TierVital, "1 for the state that the connection to the source is in."},
+	{"timeline_source_state", Gauge, "", perTimeline("state"), TierVital, "1 for the state that the connection to the source is in: connected, connecting, refused, missing_wal (the source no longer has what is needed), stopped; above these sealed, poisoned (a write or sync failed), ended (deleted on another node), none (no source is set)."},
 	{"timeline_source_lag_bytes", Gauge, "bytes", perTimeline(), TierVital, "WAL that the source has and this node has not made durable. Absent while it is not known."},
 	{"timeline_backup_lag_bytes", Gauge, "bytes", perTimeline(), TierVital, "Committed WAL that object storage does not have: from the backup LSN to the commit LSN, the open segment included. Absent while it is not known, and without object storage."},
 	{"timeline_backup_lag_seconds", Gauge, "seconds", perTimeline(), TierVital, "Age of the oldest whole segment that is not in object storage; 0 while all are. Absent while it is not known, and without object storage."},

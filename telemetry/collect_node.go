@@ -152,18 +152,13 @@ func (e *emission) sums(s *sums) {
 		e.value("tasks_waiting", float64(s.waiting[name]), string(name))
 	}
 	for _, p := range manager.Phases() {
-		if IsWork(p) {
+		if p.IsWork() {
 			e.age("manager_phase_age_seconds", s.phases[p], p.String())
 		}
 	}
 	for op, since := range s.operations {
 		e.age("lifecycle_operation_age_seconds", since, op[0], op[1])
 	}
-}
-
-// IsWork leaves out the phases in which a manager may be for as long as it likes.
-func IsWork(p manager.Phase) bool {
-	return p != manager.PhaseStarting && p != manager.PhaseWait && p != manager.PhaseStopped
 }
 
 // gates emits the holders of all gates by kind, and more of those that are closing.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicewal/sluice/internal/gate"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/test/rig"
 )
@@ -123,6 +124,27 @@ func TestPanicFailsTheScrapeOnly(t *testing.T) {
 	src.panics = false
 	if text := scrape(t, tel.Metrics()); !strings.Contains(text, `telemetry_errors_total{component="scrape"}`) {
 		t.Error("the failure is not counted")
+	}
+}
+
+// TestPanicWhileNumbersAreMadeFailsTheScrapeOnly: the client library makes them in goroutines of its own, and has to recover there.
+func TestPanicWhileNumbersAreMadeFailsTheScrapeOnly(t *testing.T) {
+	for name, bug := range map[string]func(*TimelineStats){
+		"who is inside": func(s *TimelineStats) { s.Gate.Holders = func() []gate.HolderInfo { panic("a bug") } },
+		"a label":       func(s *TimelineStats) { s.OperationStep = "a bug \xff" },
+	} {
+		tel, log := start(t, Config{})
+		broken := busyTimeline(acme)
+		bug(&broken)
+		src := &fakeSource{timelines: []TimelineStats{broken}}
+		tel.Watch(src)
+		w := httptest.NewRecorder()
+		tel.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if w.Code != http.StatusInternalServerError || !strings.Contains(log.String(), "a bug") {
+			t.Errorf("%s: status %d, log %s", name, w.Code, log)
+		}
+		src.timelines = nil
+		scrape(t, tel.Metrics())
 	}
 }
 

@@ -20,10 +20,6 @@ const (
 	longHold = time.Second
 	// lateClose is the wait of a close that is worth a warning; before, people are saying goodbye.
 	lateClose = 5 * time.Second
-	// firstPause is how long a close that waits is logged only once, and longestPause what that grows to: a disk may hang for
-	// days. Its spans come each second for as long as it does.
-	firstPause   = time.Second
-	longestPause = time.Minute
 )
 
 // GateEvents are the events of all gates.
@@ -92,21 +88,15 @@ type closingKey struct{}
 type closing struct {
 	shown map[gate.Trace]bool // the holders whose traces show that they are waited for
 
-	late  bool          // as it was logged last
-	next  time.Duration // of its waiting, before which it is not logged again
-	pause time.Duration // until then
+	late bool // as it was logged last
+	log  Seldom
 }
 
 // due reports whether it is to be logged now: at first, when it becomes late, and then ever more seldom.
 func (c *closing) due(waited time.Duration) bool {
-	late := waited >= lateClose
-	if waited < c.next && late == c.late {
-		return false
-	}
-	c.late = late
-	c.pause = min(max(2*c.pause, firstPause), longestPause)
-	c.next = waited + c.pause
-	return true
+	was := c.late
+	c.late = waited >= lateClose
+	return c.log.Due(waited, c.late != was)
 }
 
 // showHolder makes the trace of a holder that is waited for one that can be looked at: the spans of whoever is stuck have not
@@ -210,11 +200,11 @@ func gateScope(kind, name string) scope {
 
 // named tells what is known of those inside a gate.
 func (t *Telemetry) named(kind, name string, holders []gate.HolderInfo) []timeline.GateHolder {
-	src, of := t.watched(), gateScope(kind, name)
-	if src == nil || of.tenant == "" {
+	src := t.watched()
+	if src == nil {
 		return timeline.NameHolders(holders)
 	}
-	return src.NameHolders(of.id(), holders)
+	return src.NameHolders(gateScope(kind, name).id(), holders)
 }
 
 // holderNames are holders with their ages, for people.

@@ -18,13 +18,10 @@ func (t *Telemetry) idAttributes(id timeline.ID) []attribute.KeyValue {
 		return attrs
 	}
 	attrs = append(attrs, attribute.String("timeline", id.Name))
-	t.mu.Lock()
-	s := t.timelines[id]
-	t.mu.Unlock()
-	if s == nil {
-		return attrs
+	if s := t.known(id); s != nil {
+		return s.withLife(attrs)
 	}
-	return s.withLife(attrs)
+	return attrs
 }
 
 // withLife adds the incarnation, once it is known.

@@ -24,8 +24,8 @@ func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) 
 	ctx = WithTimeline(ctx, string(id.Tenant), id.Name)
 	ctx, span := t.tracer.Start(ctx, kindOf(id)+"."+name,
 		trace.WithAttributes(always()), trace.WithAttributes(t.idAttributes(id)...))
-	if id.Name != "" {
-		t.scoped(id).asked.set(span.SpanContext())
+	if s := t.askedOf(id, name); s != nil {
+		s.asked.set(span.SpanContext())
 	}
 	steps := t.beginSteps(ctx, operationKey{id, name})
 	return ctx, func(err error) {
@@ -36,6 +36,18 @@ func (t *Telemetry) Operation(ctx context.Context, name string, id timeline.ID) 
 		fail(span, err)
 		span.End()
 	}
+}
+
+// askedOf is who keeps that an operation was asked for; nil: nobody. Of a timeline that is not there nothing is kept but what
+// creates it: whoever asks may have thought of any name.
+func (t *Telemetry) askedOf(id timeline.ID, name string) *scopedEvents {
+	switch {
+	case id.Name == "":
+		return nil
+	case name == "create":
+		return t.scoped(id)
+	}
+	return t.known(id)
 }
 
 func kindOf(id timeline.ID) string {

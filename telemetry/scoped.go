@@ -30,8 +30,8 @@ type scopedEvents struct {
 	session spanRef                              // the last session of the receiver
 
 	mu     sync.Mutex
-	logged map[tasks.Name]loggedError       // guarded by mu
-	spawns map[tasks.Name]trace.SpanContext // guarded by mu; of the last run of each task
+	logged map[tasks.Name]loggedError       // guarded by mu; nil before one is
+	spawns map[tasks.Name]trace.SpanContext // guarded by mu; of the last run of each task; nil before the first
 }
 
 // tracedSync is a sync with the span that shows it, so that the acknowledgement that it allowed can
@@ -54,10 +54,17 @@ func (t *Telemetry) scoped(id timeline.ID) *scopedEvents {
 	defer t.mu.Unlock()
 	s := t.timelines[id]
 	if s == nil {
-		s = &scopedEvents{Telemetry: t, id: id, made: time.Now(), logged: map[tasks.Name]loggedError{}, spawns: map[tasks.Name]trace.SpanContext{}}
+		s = &scopedEvents{Telemetry: t, id: id, made: time.Now()}
 		t.timelines[id] = s
 	}
 	return s
+}
+
+// known returns the events of a timeline; nil: it is not there.
+func (t *Telemetry) known(id timeline.ID) *scopedEvents {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.timelines[id]
 }
 
 // opensWithin is how long a timeline may take from its first event until the collector sees it: a node with thousands opens them
@@ -89,6 +96,9 @@ func (t *Telemetry) keepScoped(there []*TimelineStats) {
 func (s *scopedEvents) spawned(task tasks.Name, sc trace.SpanContext) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.spawns == nil {
+		s.spawns = map[tasks.Name]trace.SpanContext{}
+	}
 	s.spawns[task] = sc
 }
 
@@ -109,6 +119,9 @@ func (s *scopedEvents) news(task tasks.Name, text string) bool {
 	now := time.Now()
 	if last := s.logged[task]; last.text == text && now.Sub(last.at) < repeatEvery {
 		return false
+	}
+	if s.logged == nil {
+		s.logged = map[tasks.Name]loggedError{}
 	}
 	s.logged[task] = loggedError{text, now}
 	return true

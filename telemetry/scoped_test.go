@@ -44,6 +44,23 @@ func TestTimelineThatIsBeingOpenedIsNotForgotten(t *testing.T) {
 	})
 }
 
+// TestRequestsAboutTimelinesThatAreNotThereLeaveNothing: anybody may ask to seal whatever they like.
+func TestRequestsAboutTimelinesThatAreNotThereLeaveNothing(t *testing.T) {
+	tel, _ := start(t, Config{})
+	for _, name := range []string{"set", "seal", "unseal", "trim", "delete"} {
+		_, end := tel.Operation(t.Context(), name, timeline.ID{Tenant: "acme", Name: "no-such-" + name})
+		end(nil)
+	}
+	if len(tel.timelines) != 0 {
+		t.Errorf("events of %d timelines are kept", len(tel.timelines))
+	}
+	_, end := tel.Operation(t.Context(), "create", acme)
+	end(nil)
+	if len(tel.timelines) != 1 {
+		t.Error("of one that is created nothing is kept")
+	}
+}
+
 // TestIterationThatPanicsIsSeen: its span ends, with what went wrong.
 func TestIterationThatPanicsIsSeen(t *testing.T) {
 	tel, _ := start(t, Config{})

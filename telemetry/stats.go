@@ -15,8 +15,8 @@ type Source interface {
 	Node() NodeStats
 	// Timelines are all that the node has, those that shut down included, in no order.
 	Timelines() []TimelineStats
-	// NameHolders tells what is known of those inside a timeline's gate, or, where the id has no name, a tenant's: of all, in
-	// their order. It is asked while somebody waits for them, or one leaves who was long inside.
+	// NameHolders tells what is known of those inside a timeline's gate, or, where the id has no name, a tenant's, or, where it
+	// is empty, the node's own: of all, in their order. It is asked while somebody waits for them, or one leaves who was long inside.
 	NameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder
 }
 

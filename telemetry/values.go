@@ -42,7 +42,8 @@ func labelValues() map[string]map[string][]string {
 		"gate_closing_seconds":        {"gate": gates},
 		"gate_close_holders":          {"gate": gates},
 
-		"lifecycle_operations_total": {"operation": operationLabels(), "outcome": {"ok", "error", "cancelled"}},
+		"lifecycle_operations_total":      {"operation": operationLabels(), "outcome": {"ok", "error", "cancelled"}},
+		"lifecycle_operation_age_seconds": {"operation": operationLabels()},
 
 		"source_connects_total": {"outcome": {"connected", "refused", "missing_wal", "error"}},
 		"source_refused_total":  {"reason": texts(refusals)},
@@ -90,7 +91,7 @@ func stopping() []string {
 func workPhases() []string {
 	var list []string
 	for _, p := range manager.Phases() {
-		if IsWork(p) {
+		if p.IsWork() {
 			list = append(list, p.String())
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,36 +31,34 @@ func (n *node) Gates() []api.ClosingGate {
 
 // closingGates are the gates that are closing now, the oldest first.
 func (n *node) closingGates() []api.ClosingGate {
-	all := n.appendClosing([]api.ClosingGate{}, gateHTTP, timeline.ID{}, n.requests)
+	all := n.appendClosing([]api.ClosingGate{}, timeline.ID{}, n.requests)
 	if k := n.keeper.Load(); k != nil {
-		for id, g := range k.TenantGates() {
-			all = n.appendClosing(all, "tenant", timeline.ID{Tenant: id}, g)
-		}
-		for _, m := range k.Members() {
-			all = n.appendClosing(all, "timeline", m.ID(), m.Gate())
+		for _, g := range k.ClosingGates() {
+			tenant, name, _ := strings.Cut(g.Name(), "/")
+			all = n.appendClosing(all, timeline.ID{Tenant: timeline.TenantID(tenant), Name: name}, g)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b api.ClosingGate) int { return a.Since.Compare(b.Since) })
+	slices.SortFunc(all, func(a, b api.ClosingGate) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(whose(a), whose(b)))
+	})
 	return all
 }
 
-func (n *node) appendClosing(all []api.ClosingGate, kind string, id timeline.ID, g *gate.Gate) []api.ClosingGate {
-	select {
-	case <-g.Closing():
-	default:
-		return all // there may be thousands of open ones, which are looked at each second: no lock is taken, nothing counted
-	}
+func (n *node) appendClosing(all []api.ClosingGate, id timeline.ID, g *gate.Gate) []api.ClosingGate {
 	s := g.Stats()
 	if s.ClosingSince.IsZero() || s.Closed {
 		return all
 	}
 	return append(all, api.ClosingGate{
-		Gate: kind, Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: n.nameHolders(id, g.Holders()),
+		Gate: g.Kind(), Tenant: string(id.Tenant), Timeline: id.Name, Since: s.ClosingSince, Holders: n.nameHolders(id, g.Holders()),
 	})
 }
 
 // nameHolders tells what is known of those inside a gate: a timeline's, a tenant's, or, where the id is empty, the node's own.
 func (n *node) nameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline.GateHolder {
+	if id == (timeline.ID{}) {
+		return n.visits.Name(holders)
+	}
 	if k := n.keeper.Load(); k != nil {
 		return k.NameHolders(id, holders)
 	}
@@ -68,11 +67,11 @@ func (n *node) nameHolders(id timeline.ID, holders []gate.HolderInfo) []timeline
 
 // admit lets a request in, until the node stops answering.
 func (n *node) admit(ctx context.Context, route string) (leave func(), err error) {
-	pass, err := n.requests.Enter(ctx, gate.Holder(route)) // routes are a closed list
+	leave, err = n.visits.Enter(ctx, gate.Holder(route), "") // routes are a closed list
 	if err != nil {
 		return nil, api.Errorf(api.KindShuttingDown, "the node stops: %w", err)
 	}
-	return pass.Leave, nil
+	return leave, nil
 }
 
 // insideClosing names those whom the closing gates wait for, the longest wait first.

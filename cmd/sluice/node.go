@@ -31,7 +31,8 @@ type node struct {
 	keeper  atomic.Pointer[keeper.Keeper] // nil while the node starts
 	// requests is the gate of those that are answered; see [process.stopHTTP].
 	requests *gate.Gate
-	shutdown *stages // nil: none is known of
+	visits   *timeline.Visits // of requests: whose they are
+	shutdown *stages          // nil: none is known of
 }
 
 // The stages of a node's life, beside those of its shutdown.
@@ -42,9 +43,11 @@ const (
 
 func newNode(id, version string, tel *telemetry.Telemetry) *node {
 	n := &node{id: id, version: version, started: time.Now(), tel: tel}
-	n.requests = gate.New(gate.Config{
+	cfg := gate.Config{
 		Kind: gateHTTP, Name: "http requests", Hooks: &gate.Hooks{Events: tel.GateEvents(), Trace: tel.GateTrace(), Clock: gate.NewClock()},
-	})
+	}
+	n.requests = gate.New(cfg)
+	n.visits = timeline.NewVisits(n.requests, cfg)
 	n.enter(stageStarting)
 	return n
 }

@@ -344,7 +344,7 @@ func (p *process) stopHTTP(ctx context.Context) error {
 		return nil
 	}
 	p.hangUp()
-	err := p.node.requests.Close(ctx)
+	err := p.node.visits.Close(ctx)
 	ctx, cancel := context.WithTimeout(ctx, lastAnswers)
 	defer cancel()
 	if shutdownErr := p.http.Shutdown(ctx); shutdownErr != nil {

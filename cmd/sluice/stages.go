@@ -103,7 +103,17 @@ func (s *stages) run(ctx context.Context, cause string, deadline time.Duration, 
 	}
 	err := errors.Join(errs...)
 	end(err) // of a span that has ended nothing is changed
+	s.sumUp(ctx, time.Since(began))
 	return err
+}
+
+// sumUp tells in one record how long each stage took.
+func (s *stages) sumUp(ctx context.Context, took time.Duration) {
+	var each []slog.Attr
+	for _, st := range s.stats() {
+		each = append(each, slog.Duration(st.Name, st.Taken))
+	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "shutdown ended", slog.Duration("took", took), slog.GroupAttrs("stages", each...))
 }
 
 // graceShare is the part of the whole deadline in which a stage whose time is over may say what it waited for.
@@ -151,12 +161,12 @@ func within(ctx context.Context, limit, grace time.Duration, stop func(context.C
 	}
 }
 
-// watch names a stage each second once half of its time is over, with those that it waits for.
+// watch names a stage each second once half of its time is over, with those that it waits for; in the log ever more seldom.
 func (s *stages) watch(ctx context.Context, st stage, limit time.Duration) (stop func()) {
 	quit := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		next := time.After(limit / 2)
+		next, log := time.After(limit/2), telemetry.Seldom{}
 		for first := true; ; first = false {
 			select {
 			case <-quit:
@@ -166,14 +176,14 @@ func (s *stages) watch(ctx context.Context, st stage, limit time.Duration) (stop
 			if first {
 				go s.writeDown(ctx, st.name) // nobody waits for it: the disk may be what hangs
 			}
-			s.late(ctx, st, limit)
+			s.late(ctx, st, limit, &log)
 			next = time.After(time.Second)
 		}
 	})
 	return func() { close(quit); watching.Wait() }
 }
 
-func (s *stages) late(ctx context.Context, st stage, limit time.Duration) {
+func (s *stages) late(ctx context.Context, st stage, limit time.Duration, log *telemetry.Seldom) {
 	_, since, _ := s.current()
 	waitsFor := s.node.insideClosing
 	if st.waitsFor != nil {
@@ -181,8 +191,12 @@ func (s *stages) late(ctx context.Context, st stage, limit time.Duration) {
 	}
 	names := waitsFor()
 	s.tel.StageWaits(ctx, st.name, names)
+	soFar := time.Since(since)
+	if !log.Due(soFar, false) {
+		return
+	}
 	s.log.LogAttrs(ctx, slog.LevelWarn, "shutdown stage is late", slog.String("stage", st.name),
-		slog.Duration("so_far", time.Since(since)), slog.Duration("limit", limit), slog.Any("waits_for", names))
+		slog.Duration("so_far", soFar), slog.Duration("limit", limit), slog.Any("waits_for", names))
 }
 
 // writeDown keeps what every goroutine does while the stage is late: after the exit nobody can ask.

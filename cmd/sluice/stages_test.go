@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -33,7 +34,7 @@ func newStages(t *testing.T) (*stages, *syncBuffer) {
 func TestStageThatDoesNotEndIsAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, log := newStages(t)
-		pass, err := s.node.requests.Enter(t.Context(), "GET /slow")
+		leave, err := s.node.admit(timeline.WithClient(t.Context(), "192.0.2.7:40404"), "GET /slow")
 		must(t, err)
 		go func() { _ = s.node.requests.Close(context.WithoutCancel(t.Context())) }()
 		hang, began := make(chan struct{}), time.Now()
@@ -57,11 +58,38 @@ func TestStageThatDoesNotEndIsAbandoned(t *testing.T) {
 		if took := time.Since(began); took > 31*time.Second {
 			t.Errorf("it took %v", took)
 		}
-		if text := log.String(); !strings.Contains(text, "shutdown stage is late") || !strings.Contains(text, "http: GET /slow (") {
+		if text := log.String(); !strings.Contains(text, "shutdown stage is late") || !strings.Contains(text, "http: GET /slow for 192.0.2.7:40404 (") {
 			t.Errorf("the log does not say whom a late stage waits for: %s", text)
 		}
+		if text := log.String(); !strings.Contains(text, `"msg":"shutdown ended"`) || !strings.Contains(text, `"stages":{"a":`) {
+			t.Errorf("the log does not sum up: %s", text)
+		}
 		close(hang)
-		pass.Leave()
+		leave()
+	})
+}
+
+// TestStageThatLastsIsLoggedEverMoreSeldom, and at once when it becomes late; its spans come each second.
+func TestStageThatLastsIsLoggedEverMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, log := newStages(t)
+		began := time.Now()
+		lasts := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+		_ = s.run(t.Context(), "signal", 10*time.Minute, []stage{{name: "a", share: 100, stop: lasts}})
+		var at []int
+		for line := range strings.Lines(log.String()) {
+			var r struct {
+				Time time.Time
+				Msg  string
+			}
+			must(t, json.Unmarshal([]byte(line), &r))
+			if r.Msg == "shutdown stage is late" {
+				at = append(at, int(r.Time.Sub(began).Seconds()))
+			}
+		}
+		if want := []int{300, 301, 303, 307, 315, 331, 363, 423, 483, 543}; !slices.Equal(at, want) {
+			t.Errorf("it is said after %v seconds, want %v", at, want)
+		}
 	})
 }
 
@@ -76,7 +104,7 @@ func TestStageUnderWayIsListedBeforeTheGates(t *testing.T) {
 	err = s.run(t.Context(), "signal", time.Minute, []stage{{name: "http", share: 100, stop: func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		cancel()
-		err := s.node.requests.Close(ctx)
+		err := s.node.visits.Close(ctx)
 		seen = s.node.Gates()
 		pass.Leave()
 		return err

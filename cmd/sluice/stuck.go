@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// lookForStuckEvery is how often what is stuck is looked for, and shown.
+	// lookForStuckEvery is how often what is under way is looked at, and shown once it is stuck.
 	lookForStuckEvery = time.Second
-	// stuckAfter is when something has taken too long.
+	// stuckAfter is when something has taken too long. Nothing that begins after a look can be stuck before.
 	stuckAfter = 5 * time.Second
 	// sayStuckEvery is how often one thing that is stuck is logged.
 	sayStuckEvery = time.Minute
@@ -55,23 +55,24 @@ type stuckSaid struct {
 
 // run looks until ctx ends.
 func (s *stuckWatch) run(ctx context.Context) {
-	ticker := time.NewTicker(lookForStuckEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(stuckAfter)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
-			s.look(ctx, time.Now())
+		case <-timer.C:
+			timer.Reset(s.look(ctx, time.Now()))
 		}
 	}
 }
 
-// look shows what is stuck now, and forgets what is not any more.
-func (s *stuckWatch) look(ctx context.Context, now time.Time) {
+// look shows what is stuck now, and forgets what is not any more. It asks for what is under way, as there may be thousands of
+// timelines, all of them idle, and returns when to look again.
+func (s *stuckWatch) look(ctx context.Context, now time.Time) time.Duration {
 	k := s.node.keeper.Load()
 	if k == nil {
-		return
+		return lookForStuckEvery
 	}
 	said := map[stuckThing]stuckSaid{}
 	tell := func(t stuckThing) {
@@ -81,21 +82,26 @@ func (s *stuckWatch) look(ctx context.Context, now time.Time) {
 		}
 		said[t] = last
 	}
-	for _, m := range k.Members() {
+	busy, gates := k.Busy(), s.node.closingGates()
+	for _, m := range busy {
 		s.lookAt(m, now, tell)
 	}
-	for _, g := range s.node.closingGates() {
+	for _, g := range gates {
 		if now.Sub(g.Since) >= stuckAfter && len(g.Holders) > 0 { // the gate itself names its holders each second
 			tell(stuckThing{"gate", whose(g), "closing", g.Since})
 		}
 	}
 	s.said = said
+	if len(busy)+len(gates) == 0 {
+		return stuckAfter
+	}
+	return lookForStuckEvery
 }
 
-// lookAt looks at one timeline: reads of a few words, for there may be thousands.
+// lookAt looks at one timeline on which something is under way.
 func (s *stuckWatch) lookAt(m *keeper.Member, now time.Time, tell func(stuckThing)) {
 	phase, since := m.Manager().Phase()
-	if age := now.Sub(since); age >= stuckAfter && telemetry.IsWork(phase) && phase != manager.PhaseRecover {
+	if age := now.Sub(since); age >= stuckAfter && phase.IsWork() && phase != manager.PhaseRecover {
 		s.tel.PhaseWaits(m.ID(), phase.String(), age)
 		tell(stuckThing{"manager", m.ID().String(), phase.String(), since})
 	}

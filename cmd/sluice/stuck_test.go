@@ -82,6 +82,43 @@ func TestWhatIsStuckIsShown(t *testing.T) {
 	}
 }
 
+// TestWhatIsStuckIsShownInTime wherever it begins between two looks, of which an idle node needs few.
+func TestWhatIsStuckIsShownInTime(t *testing.T) {
+	for after := time.Minute; after <= time.Minute+2*stuckAfter; after += 500 * time.Millisecond {
+		synctest.Test(t, func(t *testing.T) {
+			s, log := newStages(t)
+			k, err := keeper.Open(t.Context(), keeper.Config{NodeID: "a", DataDir: t.TempDir()})
+			must(t, err)
+			s.node.serve(k)
+			id := timeline.ID{Tenant: "acme", Name: "main"}
+			must(t, k.CreateTimeline(t.Context(), id, "", false))
+			m, err := k.Member(id)
+			must(t, err)
+			watch := &stuckWatch{node: s.node, log: s.log, tel: s.tel, diagnose: func(string) (string, error) { return "/data/diagnostics/x", nil }}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { defer close(ended); watch.run(ctx) }()
+
+			time.Sleep(after)
+			m.SetOperation("delete", "stop")
+			time.Sleep(stuckAfter - time.Millisecond)
+			synctest.Wait()
+			if strings.Contains(log.String(), `"msg":"stuck"`) {
+				t.Errorf("what began after %v is said too early: %s", after, log)
+			}
+			time.Sleep(lookForStuckEvery + time.Millisecond)
+			synctest.Wait()
+			if n := strings.Count(log.String(), `"msg":"stuck"`); n != 1 {
+				t.Errorf("what began after %v is said %d times: %s", after, n, log)
+			}
+			m.SetOperation("", "")
+			stop()
+			<-ended
+			must(t, k.Shutdown(t.Context()))
+		})
+	}
+}
+
 // TestStuckForADayIsWrittenDownNowAndThen: what was written down first is not pushed out by what follows, for they become rare.
 func TestStuckForADayIsWrittenDownNowAndThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -110,11 +110,11 @@ const (
 	FailedOperation = boards.FailedOperation
 )
 
-// Needed are what has to happen for all panels to have data, less what no run can be sure of.
+// Needed are what has to happen for all panels to have data.
 func Needed() []string {
 	var list []string
 	for _, needed := range needs() {
-		if !slices.Contains(list, needed) && !slices.Contains(boards.Unsure(), needed) {
+		if !slices.Contains(list, needed) {
 			list = append(list, needed)
 		}
 	}

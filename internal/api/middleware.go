@@ -102,7 +102,7 @@ func (s *Server) admitted(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		leave, err := s.cfg.Admit(r.Context(), r.Pattern)
+		leave, err := s.cfg.Admit(timeline.WithClient(r.Context(), r.RemoteAddr), r.Pattern)
 		if err != nil {
 			w.Header().Set(HeaderAnswer, string(AnswerUnknown)) // whoever asks for a file must not take it for its absence
 			writeProblem(w, err)

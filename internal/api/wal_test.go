@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluicewal/sluice/internal/api"
+	"github.com/sluicewal/sluice/internal/timeline"
 )
 
 const segment = main + "/wal/000000010000000000000001"
@@ -51,6 +52,20 @@ func TestWALHasThreeAnswers(t *testing.T) {
 				t.Errorf("counted as %q", counted)
 			}
 		})
+	}
+}
+
+// TestRequestIsAdmittedWithItsClient: a node that stops says whom it still answers.
+func TestRequestIsAdmittedWithItsClient(t *testing.T) {
+	var client, route string
+	url, _ := serve(t, &fakeNode{wal: func(string, api.WALOptions) (api.WAL, error) { return fileOf([]byte("wal")), nil }}, api.Config{
+		Admit: func(ctx context.Context, of string) (func(), error) {
+			client, route = timeline.ClientOf(ctx), of
+			return func() {}, nil
+		},
+	})
+	if got := ask(t, "GET", url+segment, ""); got.status != http.StatusOK || !strings.HasPrefix(client, "127.0.0.1:") || !strings.Contains(route, "/wal/") {
+		t.Errorf("status %d, admitted was %q of %q", got.status, route, client)
 	}
 }
 

@@ -100,8 +100,12 @@ func TestEdgesAreToldAtOnce(t *testing.T) {
 func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 	t.Parallel() // it mostly waits
 	e := natstest.Start(t, server.Options{})
-	a, b := pair(t, e)
-	c := start(t, Config{Node: "c", URL: e.URL()}, newFake(active(numbered(2), 0x2000000)))
+	member := func(node string, key Key) *member { // whom a busy machine does not make silent
+		return start(t, Config{Node: node, URL: e.URL(), SilentAfter: time.Hour}, newFake(active(key, 0x2000000)))
+	}
+	a, b, c := member("a", one), member("b", one), member("c", numbered(2))
+	a.knows(t, "b", one, 0x2000000)
+	b.knows(t, "a", one, 0x2000000)
 	eventually(t, "a has heard of c", func() bool { return len(a.Nodes()) == 2 })
 
 	var toB, toC atomic.Int64
@@ -113,9 +117,9 @@ func TestOnlyThoseWhoKeepATimelineAreToldOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a has told b again and again", func() bool { return toB.Load() >= 35 })
-	// Only rounds of all timelines go to c: when they met, at each 30th interval, and when one was silent for a moment.
-	if n := toC.Load(); n > 7 {
-		t.Errorf("c was told %d times, b %d times", n, toB.Load())
+	// Only rounds of all timelines go to c: when they met, and at each 30th interval.
+	if c, b := toC.Load(), toB.Load(); c > 6+b/30 {
+		t.Errorf("c was told %d times, b %d times", c, b)
 	}
 	if len(c.Peers(nil, one)) != 0 {
 		t.Error("c stores what it does not keep")
@@ -299,7 +303,7 @@ func TestBrokerAway(t *testing.T) {
 	if err := a.stop(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > dialTimeout*4/5 {
 		t.Errorf("it took %s to tell and to stop", took)
 	}
 	// One that starts while the broker is away goes on trying.
@@ -331,7 +335,7 @@ func TestAServerThatSaysNothing(t *testing.T) {
 	if err := a.stop(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > 1500*time.Millisecond {
+	if took := time.Since(began); took > dialTimeout*4/5 {
 		t.Errorf("it took %s to stop", took)
 	}
 	l.Close()

@@ -37,8 +37,12 @@ func (g *Gate) Close(ctx context.Context) error {
 	began := time.Now()
 	ctx = g.hooks.Events.closeStarted(ctx, CloseStart{Kind: g.kind, Name: g.name})
 	r := g.inside()
+	g.hooks.Closings.add(g)
 	r.shut(began)
 	err := g.drain(ctx, r, began)
+	if err == nil {
+		g.hooks.Closings.remove(g)
+	}
 	g.hooks.Events.closeEnded(ctx, CloseEnd{Kind: g.kind, Name: g.name, Waited: time.Since(began), Err: err})
 	return err
 }
@@ -122,7 +126,10 @@ type CloseError struct {
 	Name    string        // the object's
 	Waited  time.Duration // by this Close
 	Holders []HolderInfo  // when it gave up, the oldest first
-	Cause   error         // why its context ended
+	// Known is what somebody who knows more of the holders calls each of them, as for which client it is inside; nil: nobody
+	// does, and they are called by their kind.
+	Known []string
+	Cause error // why its context ended
 }
 
 // Error names the oldest holders, with the time that each has been inside.
@@ -133,13 +140,20 @@ func (e *CloseError) Error() string {
 		if i > 0 {
 			held.WriteString(", ")
 		}
-		fmt.Fprintf(&held, "%s (%s)", h.Name, now.Sub(h.Since).Round(10*time.Millisecond))
+		fmt.Fprintf(&held, "%s (%s)", e.nameOf(i), now.Sub(h.Since).Round(10*time.Millisecond))
 	}
 	if more := len(e.Holders) - namedHolders; more > 0 {
 		fmt.Fprintf(&held, " and %d more", more)
 	}
 	return fmt.Sprintf("gate of %s is not empty after %s: held by %s: %v",
 		e.Name, e.Waited.Round(time.Millisecond), held.String(), e.Cause)
+}
+
+func (e *CloseError) nameOf(i int) string {
+	if i < len(e.Known) {
+		return e.Known[i]
+	}
+	return string(e.Holders[i].Name)
 }
 
 // Unwrap returns why the close gave up, such as [context.DeadlineExceeded].

@@ -82,6 +82,8 @@ type Hooks struct {
 	Trace func(context.Context) Trace
 	// Events reports what happens at the gate.
 	Events Events
+	// Closings list the gate while it closes; nil: nobody asks.
+	Closings *Closings
 	// Clock tells since when holders are inside; nil: the exact time, which costs
 	// more than all the rest of an entry.
 	Clock *Clock
@@ -108,6 +110,12 @@ func New(cfg Config) *Gate {
 	}
 	return g
 }
+
+// Kind says whose gate it is.
+func (g *Gate) Kind() string { return g.kind }
+
+// Name is the object's own name.
+func (g *Gate) Name() string { return g.name }
 
 // inside is the gate's room, made if need be.
 func (g *Gate) inside() *room {

@@ -83,6 +83,7 @@ type Keeper struct {
 	ctx    context.Context //nolint:containedctx // this type is a lifetime
 	stop   context.CancelCauseFunc
 	gates  *gate.Hooks // of all gates
+	busy   busy
 
 	broker  *broker.Broker // nil: nobody else can be reached
 	link    link
@@ -136,7 +137,7 @@ func newKeeper(ctx context.Context, cfg Config) *Keeper {
 	}
 	k.ctx, k.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	k.broker = k.newBroker()
-	k.gates = &gate.Hooks{Trace: cfg.Events.Trace, Events: cfg.Events.Gate, Clock: gate.NewClock()}
+	k.gates = &gate.Hooks{Trace: cfg.Events.Trace, Events: cfg.Events.Gate, Closings: &gate.Closings{}, Clock: gate.NewClock()}
 	return k
 }
 

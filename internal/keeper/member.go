@@ -76,7 +76,7 @@ func (k *Keeper) join(t *tenant, tl *timeline.Timeline) (*Member, error) {
 	}, manager.Config{
 		Seed: seedOf(tl.ID()), Removable: m.removable,
 		Backup: k.depot != nil, PartialInterval: k.cfg.Store.PartialInterval, Secondary: t.Mode == timeline.ModeSecondary,
-		Heard: m.heard, Limits: k.cfg.Limits, Membership: m.membership, Tell: m.tell,
+		Heard: m.heard, Limits: k.cfg.Limits, Membership: m.membership, Tell: m.tell, Worked: func() { k.busy.note(m) },
 		Events: k.cfg.Events.manager(tl.ID()), Tasks: k.cfg.Events.tasks(tl.ID()),
 	}))
 	k.mu.Lock()
@@ -118,6 +118,7 @@ func (m *Member) shutdown(ctx context.Context, cause error) error {
 // SetOperation shows which step of an operation is under way, and tells it.
 func (m *Member) SetOperation(name, step string) {
 	m.Timeline.SetOperation(name, step)
+	m.keeper.busy.note(m)
 	m.keeper.cfg.Events.step(m.ID(), name, step)
 }
 
@@ -125,7 +126,9 @@ func (m *Member) SetOperation(name, step string) {
 // [timeline.Timeline.BeginOperation].
 func (m *Member) BeginOperation(name, step string) (end func()) {
 	m.keeper.cfg.Events.step(m.ID(), name, step)
-	return m.Timeline.BeginOperation(name, step)
+	ended := m.Timeline.BeginOperation(name, step)
+	m.keeper.busy.note(m)
+	return func() { ended(); m.keeper.busy.note(m) }
 }
 
 // during lets a request in. Its context ends with the timeline's too: nobody keeps a shutdown waiting for an answer that takes long.

@@ -22,7 +22,8 @@ func (n *nodes) begin() (offloader string) {
 	return offloader
 }
 
-// TestStuckNodeIsReplaced (U6): nothing gets through to object storage from the node whose turn it is. Another takes over.
+// TestStuckNodeIsReplaced (U6): nothing gets through to object storage from the node whose turn it is. Another takes over, and keeps the
+// turn when the first gets through again.
 func TestStuckNodeIsReplaced(t *testing.T) {
 	n := newNodesWith(t, func(c *Config) { c.Limits.Stuck = time.Second }, "a", "b", "c")
 	stuck := n.begin()
@@ -43,6 +44,13 @@ func TestStuckNodeIsReplaced(t *testing.T) {
 	}
 	if at := n.member(stuck).Backup().LSN; at != start+mib {
 		t.Errorf("%s, which sees no object, takes all below %s for backed up", stuck, at)
+	}
+
+	must(t, os.Remove(n.door(stuck)))
+	must(t, os.Symlink(n.objects, n.door(stuck)))
+	n.until("the first sees what the other has uploaded", func() bool { return n.member(stuck).Backup().LSN == start+3*mib })
+	if again := n.offloader(); again != heir {
+		t.Errorf("after the repair the turn went from %s to %s", heir, again)
 	}
 }
 

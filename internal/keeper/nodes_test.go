@@ -91,7 +91,7 @@ func (n *nodes) waitFor(names string) {
 
 func (n *nodes) until(what string, is func() bool) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -99,7 +99,7 @@ func (n *nodes) until(what string, is func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			n.t.Fatalf("not within 20 s: %s", what)
+			n.t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestNodeThatLeavesHandsOver(t *testing.T) {
 	must(t, left.Leave(t.Context()))
 	delete(n.keepers, gone)
 	n.until("another has taken over", func() bool { return n.offloader() != "" })
-	if took := time.Since(began); took > left.silentAfter()/2 {
+	if took := time.Since(began); took > left.silentAfter()*9/10 {
 		t.Errorf("it took %v: nobody told them", took)
 	}
 	must(t, left.Drain(t.Context()))
@@ -308,7 +308,8 @@ func TestNodeListensBeforeItsBrokerRuns(t *testing.T) {
 
 // Nodes that are started for the first time, and know nobody, do not take the turn all at once: each listens before it does.
 func TestFirstStartTakesNoTurnUnheard(t *testing.T) {
-	n := newNodesWith(t, func(c *Config) { c.Limits.Silent = time.Second }, "a")
+	t.Parallel() // it mostly waits
+	n := newNodesWith(t, func(c *Config) { c.Limits.Silent = 4 * time.Second }, "a")
 	n.receive("a", start+1000)
 	n.until("a has planned with WAL", func() bool { return n.member("a").manager.Turn().Why != "" })
 	if turn := n.member("a").manager.Turn(); turn.Mine || turn.Why != manager.WhyListening {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicewal/sluice/internal/timeline"
@@ -12,28 +13,31 @@ import (
 // TestRequestEndsWithItsTimeline (G11, G12): one that waits for something else listens to the timeline's shutdown as well, and
 // is told of it; it is not the client's fault.
 func TestRequestEndsWithItsTimeline(t *testing.T) {
-	k := newHome(t).start(t)
-	m := create(t, k, main1)
-	inside, ended := make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- m.during(context.WithoutCancel(t.Context()), func(ctx context.Context) error {
-			close(inside)
-			<-ctx.Done() // object storage that hangs
-			return ctx.Err()
-		})
-	}()
-	<-inside
-	began := time.Now()
-	must(t, k.DeleteTimeline(t.Context(), main1, false))
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the deletion took %v", took)
-	}
-	if err := <-ended; !errors.Is(err, timeline.ErrShuttingDown) {
-		t.Errorf("the request is told %v", err)
-	}
-	if err := m.during(t.Context(), func(context.Context) error { return nil }); !errors.Is(err, timeline.ErrShuttingDown) {
-		t.Errorf("the next is told %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		k := newHome(t).start(t)
+		m := create(t, k, main1)
+		inside, ended := make(chan struct{}), make(chan error, 1)
+		go func() {
+			ended <- m.during(context.WithoutCancel(t.Context()), func(ctx context.Context) error {
+				close(inside)
+				<-ctx.Done() // object storage that hangs
+				return ctx.Err()
+			})
+		}()
+		<-inside
+		began := time.Now()
+		must(t, k.DeleteTimeline(t.Context(), main1, false))
+		if took := time.Since(began); took > leavesWithin {
+			t.Errorf("the deletion took %v", took)
+		}
+		if err := <-ended; !errors.Is(err, timeline.ErrShuttingDown) {
+			t.Errorf("the request is told %v", err)
+		}
+		if err := m.during(t.Context(), func(context.Context) error { return nil }); !errors.Is(err, timeline.ErrShuttingDown) {
+			t.Errorf("the next is told %v", err)
+		}
+		stop(t, k)
+	})
 }
 
 // TestOperationsAreTold with their steps, their ends, and the context of whoever asked.

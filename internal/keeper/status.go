@@ -38,6 +38,9 @@ func (k *Keeper) TenantGates() map[timeline.TenantID]*gate.Gate {
 	return gates
 }
 
+// ClosingGates returns the gates of tenants and timelines that are closing, in no order.
+func (k *Keeper) ClosingGates() []*gate.Gate { return k.gates.Closings.All() }
+
 // Mode is that of the timeline's tenant.
 func (m *Member) Mode() timeline.Mode { return m.tenant.Mode }
 

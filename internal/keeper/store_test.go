@@ -112,6 +112,10 @@ func TestLocalWALGoesOnceItIsBackedUp(t *testing.T) {
 	if s := m.Log().Segments()[0]; s.SegNo > 6 {
 		t.Errorf("of the configured 1 MiB less is left: it begins with segment %d", s.SegNo)
 	}
+	waitUntil(t, 20*time.Second, "nothing but what is configured is kept of what is backed up", func() bool {
+		r, known := m.Retained()
+		return known && r.Reader == 0 && r.Configured >= mib && r.NotBackedUp == mib && r.Configured+r.NotBackedUp == m.Log().Stats().LocalBytes
+	})
 	h.crash(k)
 	m = member(t, h.start(t, with(dir)), main1)
 	if st := state(m); st != timeline.StateRunning {
@@ -133,6 +137,9 @@ func TestNothingGoesWhileObjectStorageIsAway(t *testing.T) {
 	}
 	if s := backupStatus(m); s.LastError == "" {
 		t.Errorf("task: %+v", s)
+	}
+	if r, known := m.Retained(); !known || r != (Retained{NotBackedUp: m.Log().Stats().LocalBytes}) {
+		t.Errorf("what keeps it: %+v, %v", r, known)
 	}
 	must(t, os.Remove(dir))
 	backedUp(t, m, start+4*mib, w.End())

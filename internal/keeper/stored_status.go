@@ -127,18 +127,8 @@ func (m *Member) Retained() (Retained, bool) {
 	if l == nil || m.keeper.depot == nil {
 		return Retained{}, false
 	}
-	var r Retained
-	size, flush, backedUp := m.Control().SegmentSize, l.Flushed().LSN, m.Backup().LSN
+	flush, backedUp := l.Flushed().LSN, m.Backup().LSN
 	keepFrom := flush - min(flush, pg.LSN(m.keeper.cfg.Retain))
-	for _, s := range l.Segments() {
-		switch end := size.Start(s.SegNo + 1); {
-		case end > backedUp:
-			r.NotBackedUp += s.SizeBytes
-		case end > keepFrom:
-			r.Configured += s.SizeBytes
-		default:
-			r.Reader += s.SizeBytes
-		}
-	}
-	return r, true
+	above := l.BytesAbove(0, backedUp, min(backedUp, keepFrom))
+	return Retained{NotBackedUp: above[1], Configured: above[2] - above[1], Reader: above[0] - above[2]}, true
 }

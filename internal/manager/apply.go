@@ -69,9 +69,9 @@ func (m *Manager) announce(ctx context.Context, p *Plan) {
 
 // save saves the control file, or remembers when to try again.
 func (m *Manager) save(ctx context.Context, p *Plan) bool {
-	m.phase.enter(PhaseSave)
+	m.enter(PhaseSave)
 	err := m.tl.SaveControl(ctx)
-	m.phase.enter(PhaseApply)
+	m.enter(PhaseApply)
 	if err == nil {
 		m.saveFailures, m.saveNotBefore = 0, time.Time{}
 		return true

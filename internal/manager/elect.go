@@ -16,7 +16,8 @@ type Candidate struct {
 	// Start is the first position that it still holds, End what is durable there on its newest TLI.
 	Start, End pg.Position
 	// CanUpload says that it has object storage that it can use, as far as it knows; Stalled for how long it has had
-	// WAL to upload and has uploaded none, though it tried; Offloading that it thinks it is its turn.
+	// WAL to upload and has uploaded none, though it tried, also after it lost the turn by that; Offloading that it thinks
+	// it is its turn.
 	CanUpload, Offloading bool
 	Stalled               time.Duration
 }
@@ -103,11 +104,21 @@ func Elect(e *Election) (node string, why Why) {
 	case why == WhyNobodyHad && e.mayHaveMissed():
 		return "", WhyListening
 	case len(fit) > 0:
-		return e.first(fit), why
+		return e.first(fit), e.whyVacant(why)
 	case len(stuck) > 0:
 		return e.first(offloading(stuck)), WhyAllStuck
 	}
 	return "", WhyNobodyFits
+}
+
+// whyVacant says why nobody has the turn, for the log: one that gave it up because it was stuck may have said so already.
+func (e *Election) whyVacant(why Why) Why {
+	for i := range e.Candidates {
+		if c := &e.Candidates[i]; why == WhyNobodyHad && e.alive(c) && c.Stalled > e.Limits.OrDefaults().Stuck {
+			return WhyPresentStuck
+		}
+	}
+	return why
 }
 
 // unfit says why a candidate is not to have the turn, in the words of the one who has it; "" if it fits.

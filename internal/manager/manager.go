@@ -64,6 +64,9 @@ type Config struct {
 	Limits Limits
 	// Membership is the timeline's among the active ones; nil: nobody asks for them.
 	Membership Membership
+	// Worked is called when the manager goes to work, and when it no longer does: its
+	// phase tells which. Nil: nobody wants to know.
+	Worked func()
 	// Tell makes the other nodes hear at once what has begun or ended; nil: there
 	// are none.
 	Tell   func()
@@ -141,9 +144,18 @@ func (m *Manager) Run(ctx context.Context) error {
 	return m.finish(ctx)
 }
 
+// enter goes over to a phase.
+func (m *Manager) enter(p Phase) {
+	was, _ := m.phase.read()
+	m.phase.enter(p)
+	if m.cfg.Worked != nil && p.IsWork() != was.IsWork() {
+		m.cfg.Worked()
+	}
+}
+
 // stopped tells whoever waits for an iteration that there will be none.
 func (m *Manager) stopped() {
-	m.phase.enter(PhaseStopped)
+	m.enter(PhaseStopped)
 	m.tellIterated()
 }
 
@@ -157,7 +169,7 @@ func (m *Manager) loop(ctx context.Context) {
 			reasons = m.recoverFrom(ctx, err)
 			continue
 		}
-		m.phase.enter(PhaseWait)
+		m.enter(PhaseWait)
 		reasons, err = wake.Wait(ctx, lookAgain)
 		if err != nil {
 			return
@@ -182,7 +194,7 @@ func (m *Manager) supervised(ctx context.Context, reasons timeline.WakeReasons) 
 func (m *Manager) recoverFrom(ctx context.Context, err error) timeline.WakeReasons {
 	m.panics++
 	m.counts.panics.Add(1)
-	m.phase.enter(PhaseRecover)
+	m.enter(PhaseRecover)
 	pause := backoff(m.panics, m.cfg.Seed, retryCap)
 	m.cfg.Events.panicked(ctx, Panic{Err: err, InARow: m.panics, Pause: pause})
 	select {
@@ -195,16 +207,16 @@ func (m *Manager) recoverFrom(ctx context.Context, err error) timeline.WakeReaso
 // iterate is one iteration. It returns when to look again.
 func (m *Manager) iterate(ctx context.Context, reasons timeline.WakeReasons) time.Time {
 	began := time.Now()
-	m.phase.enter(PhaseSnapshot)
+	m.enter(PhaseSnapshot)
 	v := m.look(reasons)
 
-	m.phase.enter(PhasePlan)
+	m.enter(PhasePlan)
 	looked := time.Now()
 	p := plan(&v, looked, &m.cfg)
 	m.last.Store(&turnRecord{reasons: reasons, plan: p, queuedSince: m.queuedSince})
 	ctx = m.cfg.Events.planned(ctx, Planned{Reasons: reasons, Began: began, Plan: p})
 
-	m.phase.enter(PhaseApply)
+	m.enter(PhaseApply)
 	planned := time.Now()
 	lookAgain := m.apply(ctx, &p)
 
@@ -281,7 +293,7 @@ func (m *Manager) look(reasons timeline.WakeReasons) view {
 // tasks'.
 func (m *Manager) finish(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	m.phase.enter(PhaseEnding)
+	m.enter(PhaseEnding)
 	p := planEnd(m.active, m.turn)
 	m.last.Store(&turnRecord{plan: p})
 	m.announce(ctx, &p)
@@ -304,7 +316,7 @@ func (m *Manager) saveLast(ctx context.Context) (err error) {
 	if s := m.tl.Snapshot(); !unsaved(&s) {
 		return nil
 	}
-	m.phase.enter(PhaseSave)
+	m.enter(PhaseSave)
 	if err := m.tl.SaveControl(ctx); err != nil {
 		return fmt.Errorf("save the control file: %w", err)
 	}

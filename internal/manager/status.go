@@ -41,6 +41,9 @@ func Phases() []Phase {
 // String returns the phase as metrics and logs name it.
 func (p Phase) String() string { return phaseNames[p] }
 
+// IsWork leaves out the phases in which a manager may be for as long as it likes.
+func (p Phase) IsWork() bool { return p != PhaseStarting && p != PhaseWait && p != PhaseStopped }
+
 // phaseClock holds the phase and since when, in one word, so that both are read
 // together and without a lock.
 type phaseClock struct {

@@ -48,6 +48,38 @@ type Turn struct {
 	Mine  bool
 	Why   Why // of the change to Node
 	Since time.Time
+	lost  lost
+}
+
+// lost is what a node remembers of a turn that it lost because nothing came through: it would only be stuck again, while
+// a third one that was not tried yet may do better. It is forgotten once something comes through, or after a time: when all
+// were stuck, nobody knows who is no longer.
+type lost struct {
+	stuck time.Time // since when nothing came through; zero: no turn was lost so
+	at    time.Time
+}
+
+// forgetStuck is after how many times the limit a node that was stuck may be tried again.
+const forgetStuck = 10
+
+// forgetAt is when it is forgotten in any case.
+func (l lost) forgetAt(limits Limits) time.Time {
+	return l.at.Add(forgetStuck * limits.OrDefaults().Stuck)
+}
+
+// lostAfter is what is remembered when this node's turn was v.turn, and is over or not.
+func (v *view) lostAfter(mine bool, now time.Time, limits Limits) lost {
+	l := v.turn.lost
+	switch {
+	case mine:
+		return lost{}
+	case v.turn.Mine && v.stalled(now) > limits.OrDefaults().Stuck:
+		return lost{stuck: v.stalledSince(), at: now}
+	case v.stalledSince().IsZero(), !now.Before(l.forgetAt(limits)):
+		return lost{}
+	}
+	l.at = notAfter(l.at, now)
+	return l
 }
 
 // whose decides whose turn it is: Elect's word, where there are several nodes.
@@ -64,6 +96,7 @@ func whose(v *view, now time.Time, cfg *Config) Turn {
 		next.Node, next.Why = Elect(&e)
 	}
 	next.Mine = next.Node == h.Self || h.Leaving && next.Node == "" // who stops brings there what nobody else will
+	next.lost = v.lostAfter(next.Mine, now, cfg.Limits)
 	if next.Node == v.turn.Node && v.turn.Why != "" {
 		next.Why, next.Since = v.turn.Why, v.turn.Since
 		return next
@@ -97,7 +130,7 @@ func furthest(a, b pg.Position) pg.Position {
 }
 
 // stalled is for how long it was this node's turn, and nothing of what waits came
-// to object storage.
+// to object storage; also after it lost the turn by that.
 func (v *view) stalled(now time.Time) time.Duration {
 	since := v.stalledSince()
 	if since.IsZero() {
@@ -108,10 +141,16 @@ func (v *view) stalled(now time.Time) time.Duration {
 
 // stalledSince is zero where nothing waits for this node.
 func (v *view) stalledSince() time.Time {
-	if !v.turn.Mine || v.queuedSince.IsZero() {
+	stuck := v.turn.lost.stuck
+	switch {
+	case v.queuedSince.IsZero():
+		return time.Time{}
+	case v.turn.Mine:
+		return latest(v.turn.Since, v.queuedSince, v.Backup.Since)
+	case v.Backup.Since.After(stuck): // of what was to be uploaded something is there, and was seen from here
 		return time.Time{}
 	}
-	return latest(v.turn.Since, v.queuedSince, v.Backup.Since)
+	return stuck
 }
 
 // sinceQueued remembers since when whole segments wait for object storage.
@@ -161,6 +200,9 @@ func (p *Plan) planTurn(v *view, now time.Time, cfg *Config) {
 			p.lookAgain(at)
 		}
 	}
+	if l := p.Turn.lost; !l.stuck.IsZero() {
+		p.lookAgain(l.forgetAt(cfg.Limits))
+	}
 }
 
 // PeersSaid looks whether what other nodes said, or that they say nothing any
@@ -193,10 +235,10 @@ func (m *Manager) Turn() Turn {
 }
 
 // Stalled is for how long it has been this node's turn, and nothing of what waits
-// came to object storage.
+// came to object storage; also after it lost the turn by that.
 func (m *Manager) Stalled() time.Duration {
 	last := m.last.Load()
-	if last == nil || last.queuedSince.IsZero() || !last.plan.Turn.Mine {
+	if last == nil || last.queuedSince.IsZero() || !last.plan.Turn.Mine && last.plan.Turn.lost == (lost{}) {
 		return 0
 	}
 	v := view{Snapshot: m.tl.Snapshot(), turn: last.plan.Turn, queuedSince: last.queuedSince}

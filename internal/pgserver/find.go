@@ -17,6 +17,8 @@ import (
 type Installation struct {
 	BinDir string // holds at least initdb and postgres
 	Major  int    // 15 for 15.18
+
+	version string // what postgres --version says
 }
 
 // Find locates PostgreSQL's programs: in $PG_BIN if that is set (and nowhere
@@ -107,7 +109,7 @@ func inspect(ctx context.Context, dir string) (Installation, error) {
 	if err != nil {
 		return Installation{}, fmt.Errorf("%s/postgres: %w", dir, err)
 	}
-	return Installation{BinDir: dir, Major: major}, nil
+	return Installation{BinDir: dir, Major: major, version: string(out)}, nil
 }
 
 var versionPattern = regexp.MustCompile(`^postgres \(PostgreSQL\) (\d+)`)

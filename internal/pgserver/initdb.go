@@ -31,7 +31,7 @@ func (s *Server) initdb(ctx context.Context) error {
 	if err := s.account.makeDir(s.opts.Dir); err != nil {
 		return fmt.Errorf("initdb: %w", err)
 	}
-	if err := s.runInitdb(ctx); err != nil {
+	if err := s.makeCluster(ctx); err != nil {
 		return err
 	}
 	if err := s.writeConfig(); err != nil {

@@ -63,7 +63,9 @@ type Server struct {
 }
 
 // Start makes a new cluster in opts.Dir, starts it and waits until it accepts
-// connections. The server ends, as by Kill, when ctx does.
+// connections. The server ends, as by Kill, when ctx does. Where $PG_TEMPLATES
+// names a directory, the cluster is a copy of one that is kept there, with a
+// system identifier of its own; initdb makes what is not there yet.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	s, err := newServer(ctx, opts)
 	if err != nil {

@@ -35,6 +35,9 @@ type Config struct {
 	// RecoveryGrace is how long a source may be in recovery before it is refused: a switchover's time; 0: 60 s.
 	RecoveryGrace time.Duration
 
+	// briskly is how close reads must come for waiting in the kernel to pay; 0: 20 ms.
+	briskly time.Duration
+
 	// Inquire is called once the source has let us in, before it is asked who it is, and before the sink is asked what it holds:
 	// what was decided elsewhere about what is held is taken over here, at each connect, and a source that cannot be reached
 	// makes nobody ask. What the source says of itself is newer than the answer, so that it is never found behind for what
@@ -59,6 +62,7 @@ func (c Config) withDefaults() Config {
 	defaultTo(&c.ReceiveTimeout, 60*time.Second)
 	defaultTo(&c.GoodbyeTimeout, 500*time.Millisecond)
 	defaultTo(&c.RecoveryGrace, 60*time.Second)
+	defaultTo(&c.briskly, 20*time.Millisecond)
 	if c.Dial == nil {
 		c.Dial = new(net.Dialer).DialContext
 	}

@@ -55,22 +55,33 @@ func (s *fakeStream) commits(from pg.LSN, n int) pg.LSN {
 	return from
 }
 
+// heats commits until the stream is hot, and returns where they end. On a busy machine it may have cooled before one looks.
+func (s *fakeStream) heats(from pg.LSN) (end pg.LSN) {
+	for limit := time.Now().Add(time.Minute); ; {
+		from = s.commits(from, 3)
+		if hotStreams() == 1 {
+			return from
+		}
+		if time.Now().After(limit) {
+			s.source.t.Error("the stream is never hot")
+			return from
+		}
+	}
+}
+
 // hotSession streams from a fake that has made the stream hot before it goes on with then. It returns how the session ended,
 // and what the fake heard.
 func hotSession(t *testing.T, sink *memSink, then func(s *fakeStream, end pg.LSN, cancel func())) ([]heard, error) {
 	t.Helper()
 	f := newFakeSource(t)
 	cfg, end := f.listen(t)
+	cfg.briskly = time.Hour // however busy the machine is
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	f.stream = func(s *fakeStream) {
 		s.begin()
 		s.untilFlush(base)
-		end := s.commits(base, 20)
-		if n := hotStreams(); n != 1 {
-			t.Errorf("%d streams are hot", n)
-		}
-		then(s, end, func() { cancel(errStop) })
+		then(s, s.heats(base), func() { cancel(errStop) })
 	}
 	r, err := NewReceiver(cfg, sink)
 	must(t, err)
@@ -84,28 +95,27 @@ func hotSession(t *testing.T, sink *memSink, then func(s *fakeStream, end pg.LSN
 
 func TestHotStreamIsCancelledAtOnceAndSaysGoodbye(t *testing.T) {
 	var cancelled time.Time
+	var flush pg.LSN
 	sink := holding(base)
 	said, err := hotSession(t, sink, func(s *fakeStream, end pg.LSN, cancel func()) {
+		flush = end + 50
 		s.send(walMessage(end, end+100, zeros(100))[:walHeader+50]) // half a message, which is waited for
 		eventually(t, "it is there", func() bool { return sink.end() == end+50 })
 		cancelled = time.Now()
 		cancel()
 		s.rest()
 	})
-	if took := time.Since(cancelled); !errors.Is(err, errStop) || took > time.Second {
+	if took := time.Since(cancelled); !errors.Is(err, errStop) || took > 5*time.Second {
 		t.Errorf("got %v after %s", err, took)
 	}
-	checkGoodbye(t, said, base+2000+50)
+	checkGoodbye(t, said, flush)
 }
 
 func TestHotStreamCoolsWhenItIsQuietAndGoesOn(t *testing.T) {
 	_, err := hotSession(t, holding(base), func(s *fakeStream, end pg.LSN, _ func()) {
 		for range 3 {
 			eventually(t, "the stream is cool", func() bool { return hotStreams() == 0 })
-			end = s.commits(end, 20)
-			if n := hotStreams(); n != 1 {
-				t.Errorf("%d streams are hot", n)
-			}
+			end = s.heats(end)
 		}
 		s.send(otherMessage('C', "COPY 0\x00"))
 		s.rest()
@@ -115,30 +125,40 @@ func TestHotStreamCoolsWhenItIsQuietAndGoesOn(t *testing.T) {
 	}
 }
 
+// The sync lasts until the source has heard from us three times.
 func TestHotStreamSpeaksWhileTheDiskIsSlow(t *testing.T) {
 	sink := holding(base)
-	slow := false
+	var slow chan struct{}
 	sink.onSync = func() error {
-		if slow {
-			time.Sleep(1500 * time.Millisecond)
+		if slow == nil {
+			return nil
 		}
-		return nil
+		select {
+		case <-slow:
+			return nil
+		case <-time.After(time.Minute):
+			return errors.New("nothing was said during the sync")
+		}
 	}
-	_, _ = hotSession(t, sink, func(s *fakeStream, end pg.LSN, cancel func()) {
+	_, err := hotSession(t, sink, func(s *fakeStream, end pg.LSN, cancel func()) {
+		heard := make(chan struct{})
 		sink.mu.Lock()
-		slow = true
+		slow = heard
 		sink.mu.Unlock()
-		last := time.Now()
 		s.send(walMessage(end, end+100, zeros(100)))
-		for _, h := range s.untilFlush(end + 100) {
-			if d := h.at.Sub(last); d > time.Second {
-				t.Errorf("silent for %s", d)
+		for range 3 {
+			if h := s.next(); h.typ != 'd' || h.status.flush != end {
+				t.Errorf("heard %+v", h)
 			}
-			last = h.at
 		}
+		close(heard)
+		s.untilFlush(end + 100)
 		cancel()
 		s.rest()
 	})
+	if !errors.Is(err, errStop) {
+		t.Errorf("the session ended: %v", err)
+	}
 }
 
 func TestHotStreamFindsTheSourceGone(t *testing.T) {
@@ -171,12 +191,16 @@ func pair(t *testing.T, l limits) (*wire, net.Conn) {
 
 func TestHotReadWaitsForAMomentOnly(t *testing.T) {
 	w, _ := pair(t, limits{})
-	began := time.Now()
-	if _, err := w.read([][]byte{make([]byte, 10)}); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("got %v", err)
+	shortest := time.Hour // a busy machine may hold up one of them
+	for range 3 {
+		began := time.Now()
+		if _, err := w.read([][]byte{make([]byte, 10)}); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		shortest = min(shortest, time.Since(began))
 	}
-	if took := time.Since(began); took < socketWait/2 || took > 20*socketWait {
-		t.Errorf("took %s", took)
+	if shortest < socketWait/2 || shortest > 20*socketWait {
+		t.Errorf("took %s", shortest)
 	}
 }
 
@@ -197,7 +221,7 @@ func TestHotWriteEndsWithItsTime(t *testing.T) {
 			}
 			began := time.Now()
 			err := w.write(make([]byte, 16<<20))
-			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < 150*time.Millisecond || took > 5*time.Second {
+			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took < 150*time.Millisecond || took > 30*time.Second {
 				t.Errorf("got %v after %s", err, took)
 			}
 			if err := w.write([]byte{1}); !errors.Is(err, errBroken) {
@@ -209,7 +233,7 @@ func TestHotWriteEndsWithItsTime(t *testing.T) {
 
 // Whether hot or cool, the bytes are those of one connection.
 func TestHeatingAndCoolingLosesNoBytes(t *testing.T) {
-	w, other := pair(t, limits{write: time.Second})
+	w, other := pair(t, limits{write: time.Minute})
 	for i := range byte(20) {
 		if i%3 == 0 {
 			must(t, w.cool())
@@ -219,7 +243,7 @@ func TestHeatingAndCoolingLosesNoBytes(t *testing.T) {
 		_, err := other.Write([]byte{i})
 		must(t, err)
 		got := make([]byte, 2)
-		must(t, w.limitRead(time.Second))
+		must(t, w.limitRead(time.Minute))
 		if n, err := w.read([][]byte{got}); n != 1 || err != nil || got[0] != i {
 			t.Fatalf("read %v, %d, %v; want %d", got, n, err, i)
 		}

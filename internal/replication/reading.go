@@ -15,8 +15,6 @@ const (
 	chunkLen = 192 << 10
 	// idleAfter is how long a quiet stream keeps its memory.
 	idleAfter = time.Second
-	// briskly is how close reads must come for waiting in the kernel to pay.
-	briskly = 20 * time.Millisecond
 )
 
 // chunks are the buffers of streams that are not idle.
@@ -43,7 +41,7 @@ func (s *stream) read(ctx context.Context) ([][]byte, error) {
 	s.readAt = time.Now()
 	s.full = n == len(parts[0])
 	if n > 0 {
-		s.brisk = s.silence == 0 && s.readAt.Sub(last) < briskly
+		s.brisk = s.silence == 0 && s.readAt.Sub(last) < s.receiver.cfg.briskly
 		s.silence = 0
 		return filled(parts, n), nil // an error would come again
 	}

@@ -106,7 +106,7 @@ func TestFastShutdownOfTheSource(t *testing.T) {
 	must(t, s.Exec(t.Context(), "CREATE TABLE t AS SELECT generate_series(1, 100000)"))
 	began := time.Now()
 	must(t, s.Stop(t.Context(), pgserver.Fast))
-	if d := time.Since(began); d > 2*time.Second {
+	if d := time.Since(began); d > 8*time.Second { // the next status would come by itself after 10 s
 		t.Errorf("took %s", d)
 	}
 	if err := <-r.last; !errors.Is(err, ErrSourceShutdown) {
@@ -123,13 +123,13 @@ func TestStopLeavesTheSlotFree(t *testing.T) {
 	s := server(t, pgserver.Options{})
 	sink := empty()
 	for range 5 {
-		r := receive(t, s.Conninfo(), sink, nil)
+		r := receive(t, s.Conninfo(), sink, func(cfg *Config) { cfg.GoodbyeTimeout = time.Minute }) // a busy source hears it, too
 		r.connected()
 		must(t, s.Exec(t.Context(), "CREATE TABLE IF NOT EXISTS t (); DROP TABLE t"))
 		r.reaches(1, lsnOf(t, s, "SELECT pg_current_wal_flush_lsn()"))
 		began := time.Now()
 		r.stop()
-		if d := time.Since(began); d > time.Second {
+		if d := time.Since(began); d > 20*time.Second {
 			t.Errorf("took %s", d)
 		}
 		if v := value(t, s, "SELECT active FROM pg_replication_slots"); v != "f" {

@@ -72,7 +72,7 @@ type stream struct {
 	full    bool            // the last read filled its buffer, so more was probably there
 	chunk   *[chunkLen]byte // nil unless the stream is live
 	readAt  time.Time       // when a read last ended
-	brisk   bool            // data came twice within briskly
+	brisk   bool            // data came twice within cfg.briskly
 	silence time.Duration   // for how long reading has waited in vain
 }
 

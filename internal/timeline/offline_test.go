@@ -12,13 +12,17 @@ import (
 	"github.com/sluicewal/sluice/internal/wal"
 )
 
+// diskConfig is of a timeline below a data directory of the real disk.
+func diskConfig(dataDir string) timeline.Config {
+	return timeline.Config{Dir: timeline.Dir(dataDir, id), FS: wal.OSFS{}, NodeID: "a"}
+}
+
 // deadNode is the data directory of a node that was killed: nothing was closed, and the control file lags.
 func deadNode(t *testing.T, names string) (dataDir string, end pg.LSN) {
 	t.Helper()
 	dataDir = t.TempDir()
 	must(t, os.MkdirAll(filepath.Dir(timeline.Dir(dataDir, id)), 0o700))
-	cfg := timeline.Config{Dir: timeline.Dir(dataDir, id), FS: wal.OSFS{}, NodeID: "a"}
-	tl, err := timeline.Create(t.Context(), cfg, id, timeline.Creation{Source: "host=a"})
+	tl, err := timeline.Create(t.Context(), diskConfig(dataDir), id, timeline.Creation{Source: "host=a"})
 	must(t, err)
 	w := source(1000, start+mib+50_000)
 	receive(t, tl, w, w.End())
@@ -49,7 +53,7 @@ func TestSealOffline(t *testing.T) {
 		t.Errorf("the directory says %+v", c)
 	}
 	// The node comes back, and keeps the promise.
-	tl, err := timeline.Open(t.Context(), timeline.Config{Dir: timeline.Dir(dataDir, id), FS: wal.OSFS{}, NodeID: "a"}, id)
+	tl, err := timeline.Open(t.Context(), diskConfig(dataDir), id)
 	must(t, err)
 	if h := tl.Held(); h.Seal == nil || h.Seal.End != end {
 		t.Errorf("held is %+v", h)

@@ -17,7 +17,7 @@ import (
 func (t *Timeline) Shutdown(ctx context.Context, cause error) error {
 	t.move(StateStopping, t.Control().ended())
 	t.stop(cause)
-	if err := t.gate.Close(ctx); err != nil {
+	if err := t.visits.Close(ctx); err != nil {
 		return fmt.Errorf("shut down timeline %s: %w", t.id, err)
 	}
 	if err := t.close(ctx); err != nil {

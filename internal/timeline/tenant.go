@@ -16,13 +16,13 @@ type Tenant struct {
 	stop context.CancelCauseFunc
 	gate *gate.Gate
 
-	visits *visits
+	visits *Visits
 }
 
 // NewTenant returns a tenant whose context ends with ctx.
 func NewTenant(ctx context.Context, id TenantID, cfg gate.Config) *Tenant {
 	t := &Tenant{id: id, gate: gate.New(cfg)}
-	t.visits = newVisits(t.gate, cfg)
+	t.visits = NewVisits(t.gate, cfg)
 	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
 }
@@ -48,7 +48,7 @@ func (t *Tenant) Enter(ctx context.Context, h gate.Holder) (gate.Pass, error) {
 
 // EnterFor is Enter for a holder that wants a file, or nothing that has a name; see [Timeline.EnterFor].
 func (t *Tenant) EnterFor(ctx context.Context, h gate.Holder, file string) (leave func(), err error) {
-	leave, err = t.visits.enter(ctx, h, file)
+	leave, err = t.visits.Enter(ctx, h, file)
 	if err != nil {
 		return nil, t.refused(err)
 	}
@@ -56,7 +56,7 @@ func (t *Tenant) EnterFor(ctx context.Context, h gate.Holder, file string) (leav
 }
 
 // NameHolders tells what is known of those inside the tenant's gate.
-func (t *Tenant) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.name(holders) }
+func (t *Tenant) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.Name(holders) }
 
 func (t *Tenant) refused(err error) error {
 	return fmt.Errorf("tenant %s: %w: %w", t.id, ErrShuttingDown, err)
@@ -66,7 +66,7 @@ func (t *Tenant) refused(err error) error {
 // which was called for each timeline before.
 func (t *Tenant) Shutdown(ctx context.Context, cause error) error {
 	t.stop(cause)
-	if err := t.gate.Close(ctx); err != nil {
+	if err := t.visits.Close(ctx); err != nil {
 		return fmt.Errorf("shut down tenant %s: %w", t.id, err)
 	}
 	return nil

@@ -57,7 +57,7 @@ type Timeline struct {
 	gate *gate.Gate
 	wake *Wake
 
-	visits *visits
+	visits *Visits
 
 	// control is what is durable; replaced as a whole by update alone.
 	control atomic.Pointer[Control]
@@ -236,7 +236,7 @@ func newTimeline(ctx context.Context, cfg Config, id ID) *Timeline {
 		id: id, cfg: cfg, gate: gate.New(cfg.Gate), wake: NewWake(),
 		saving: make(chan struct{}, 1), state: StateCreating,
 	}
-	t.visits = newVisits(t.gate, cfg.Gate)
+	t.visits = NewVisits(t.gate, cfg.Gate)
 	t.sourceGeneration.Store(1) // a task's 0 stands for no source
 	t.ctx, t.stop = context.WithCancelCause(ctx)
 	return t
@@ -308,7 +308,7 @@ func (t *Timeline) EnterFor(ctx context.Context, h gate.Holder, file string) (le
 	if err := t.mayEnter(); err != nil {
 		return nil, err
 	}
-	leave, err = t.visits.enter(ctx, h, file)
+	leave, err = t.visits.Enter(ctx, h, file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrShuttingDown, err)
 	}
@@ -327,7 +327,7 @@ func (t *Timeline) mayEnter() error {
 }
 
 // NameHolders tells what is known of those inside the timeline's gate.
-func (t *Timeline) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.name(holders) }
+func (t *Timeline) NameHolders(holders []gate.HolderInfo) []GateHolder { return t.visits.Name(holders) }
 
 // SetOperation tells which step of a lifecycle operation is under way; an empty
 // name tells that it ended.

@@ -3,6 +3,7 @@ package timeline
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"sync"
 
@@ -31,9 +32,9 @@ type visit struct {
 	client, file string
 }
 
-// visits are those inside one gate of whom more is known than their kind: one for each of their passes, which goes with it. The
+// Visits are those inside one gate of whom more is known than their kind: one for each of their passes, which goes with it. The
 // gate knows nothing of them: it is on the byte path, where nobody has anything to say.
-type visits struct {
+type Visits struct {
 	gate  *gate.Gate
 	trace func(context.Context) gate.Trace // of the gate; nil: nobody is traced
 
@@ -41,17 +42,18 @@ type visits struct {
 	all []*visit // in the order in which they came; guarded by mu
 }
 
-func newVisits(g *gate.Gate, cfg gate.Config) *visits {
-	v := &visits{gate: g}
+// NewVisits knows of nobody yet; g was made with cfg.
+func NewVisits(g *gate.Gate, cfg gate.Config) *Visits {
+	v := &Visits{gate: g}
 	if cfg.Hooks != nil {
 		v.trace = cfg.Hooks.Trace
 	}
 	return v
 }
 
-// enter lets a holder in that wants a file. It is known from before it is inside until after it has left, so that nobody inside is
+// Enter lets a holder in that wants a file, or nothing that has a name; the error is the gate's. It is known from before it is inside until after it has left, so that nobody inside is
 // unknown.
-func (v *visits) enter(ctx context.Context, h gate.Holder, file string) (leave func(), err error) {
+func (v *Visits) Enter(ctx context.Context, h gate.Holder, file string) (leave func(), err error) {
 	one := &visit{holder: h, client: ClientOf(ctx), file: file}
 	if v.trace != nil {
 		one.trace = v.trace(ctx)
@@ -65,13 +67,13 @@ func (v *visits) enter(ctx context.Context, h gate.Holder, file string) (leave f
 	return func() { pass.Leave(); v.remove(one) }, nil
 }
 
-func (v *visits) add(one *visit) {
+func (v *Visits) add(one *visit) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.all = append(v.all, one)
 }
 
-func (v *visits) remove(one *visit) {
+func (v *Visits) remove(one *visit) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if i := slices.Index(v.all, one); i >= 0 {
@@ -79,15 +81,26 @@ func (v *visits) remove(one *visit) {
 	}
 }
 
-func (v *visits) list() []*visit {
+func (v *Visits) list() []*visit {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.all)
 }
 
-// name tells of each holder what is known of it. A traced one is found by its span. The others are told apart by nothing but the
+// Close closes the gate. Where somebody kept it from that, the error says for whom and for which file they are inside.
+func (v *Visits) Close(ctx context.Context) error {
+	err := v.gate.Close(ctx)
+	if ce := new(gate.CloseError); errors.As(err, &ce) {
+		for _, h := range v.Name(ce.Holders) {
+			ce.Known = append(ce.Known, h.String())
+		}
+	}
+	return err
+}
+
+// Name tells of each holder what is known of it. A traced one is found by its span. The others are told apart by nothing but the
 // order in which they came, which both lists have.
-func (v *visits) name(holders []gate.HolderInfo) []GateHolder {
+func (v *Visits) Name(holders []gate.HolderInfo) []GateHolder {
 	named, unnamed := NameHolders(holders), v.list()
 	for i, h := range holders {
 		at := slices.IndexFunc(unnamed, func(one *visit) bool { return one.holder == h.Name && one.trace == h.Trace })

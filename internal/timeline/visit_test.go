@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,27 @@ func TestHoldersAreKnownByWhatTheyWant(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShutdownThatGivesUpNamesWhoIsInside, as the status does: the log of a node that has exited is all there is.
+func TestShutdownThatGivesUpNamesWhoIsInside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tn := NewTenant(t.Context(), "acme", gate.Config{Kind: "tenant", Name: "acme"})
+		other, err := tn.Enter(t.Context(), "receive")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Leave()
+		time.Sleep(10 * time.Millisecond)
+		defer enterFor(t, tn, t.Context(), "192.0.2.1:1", "file1")()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = tn.Shutdown(ctx, ErrShuttingDown)
+		const want = "held by receive (1.01s), wal_download of file1 for 192.0.2.1:1 (1s): context deadline exceeded"
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("the error is %v\nand should end with %s", err, want)
+		}
+	})
 }
 
 // TestNobodyIsKnownOfWhoWasTurnedAway: what is kept goes with the passes, and does not grow.

@@ -72,6 +72,9 @@ func TestRemove(t *testing.T) {
 	if got := names(t, disk, dir); !slices.Equal(slices.DeleteFunc(got, isSpare), want) {
 		t.Errorf("files %q; the one that is read stays, and so does the one that holds the LSN", got)
 	}
+	if got := l.BytesAbove(0, start+2*mib, start+2*mib-1, w.End()+mib); !slices.Equal(got, []int64{4 * mib, 3 * mib, 4 * mib, 0}) {
+		t.Errorf("above these positions are %d bytes; a segment that ends at one is not above it", got)
+	}
 	if _, err := l.OpenSegment(1, 1); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("open what was removed: %v", err)
 	}

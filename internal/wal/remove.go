@@ -16,6 +16,23 @@ func (l *Log) Segments() []SegmentInfo {
 	return sorted(l.files, func(SegmentInfo) bool { return true })
 }
 
+// BytesAbove is how much is held in segments that end above each of some positions, of any TLI. It is for whoever asks often: a
+// log may have tens of thousands of segments, and is written to meanwhile.
+func (l *Log) BytesAbove(at ...pg.LSN) []int64 {
+	above := make([]int64, len(at))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, s := range l.files {
+		end := l.size.Start(id.n + 1)
+		for i := range at {
+			if end > at[i] {
+				above[i] += s.SizeBytes
+			}
+		}
+	}
+	return above
+}
+
 // Oldest is the start of the oldest segment that is held; zero while none is.
 func (l *Log) Oldest() pg.Position {
 	l.mu.Lock()

@@ -24,7 +24,11 @@ var (
 	walMiB  = flag.Int("mib", 2048, "drain, several, upload: how much WAL to drain, in all")
 	idleFor = flag.Duration("idle", 5*time.Second, "idle: how long the timelines have been connected when memory is read")
 
-	many     = flag.Int("timelines", 10_000, "scale: how many timelines the node keeps")
+	many       = flag.Int("timelines", 10_000, "scale: how many timelines the node keeps")
+	sourceless = flag.Bool("sourceless", false, "scale: no timeline has a source; a connected one takes four descriptors")
+	settle     = flag.Duration("settle", 0, "scale: how long the node has been up when the measurement begins; 0: as -idle")
+	profiles   = flag.String("profiles", "", "scale: a directory for profiles of the node's processor time and of its heap")
+
 	segments = flag.Int("segments", 64, "restore: how many segments are fetched")
 	segMiB   = flag.Int("segsize", 1, "restore: the size of a segment, in MiB")
 )

@@ -32,6 +32,9 @@ type trio struct {
 	*bench
 	nodes map[string]*rig.Node
 	store string
+	doors string // each node comes to the store through a link of its own, in this directory
+	// cut is the node that was cut off from the store, if one was.
+	cut string
 	// handovers is how often the node that backed up was stopped or killed.
 	handovers int
 }
@@ -41,7 +44,7 @@ var trioIDs = []string{"a", "b", "c"}
 func newTrio(t *testing.T) *trio {
 	t.Helper()
 	tr := &trio{bench: newEmptyBench(t), nodes: map[string]*rig.Node{}}
-	tr.store = rig.TempDir(t)
+	tr.store, tr.doors = rig.TempDir(t), rig.TempDir(t)
 	tr.explains("nodes start, stop and are killed one after the other", `^embedded broker: `, `^another node is silent`, `^broker is lost`)
 	tr.primary = tr.newCluster(pgserver.Options{SegmentSizeMiB: segmentMiB})
 	var routes []string
@@ -52,9 +55,10 @@ func newTrio(t *testing.T) *trio {
 	}
 	for i, id := range trioIDs {
 		others := append(append([]string{}, routes[:i]...), routes[i+1:]...)
+		tr.do(os.Symlink(tr.store, tr.door(id)))
 		n := tr.newNode(rig.NodeOptions{
-			Binary: program, ID: id, Store: "file://" + tr.store,
-			Config: fmt.Sprintf("broker: {cluster_listen: %q, routes: [\"nats://%s\"]}\ntelemetry: {log_level: debug}",
+			Binary: program, ID: id, Store: "file://" + tr.door(id),
+			Config: fmt.Sprintf("retain: {local_bytes: 1MiB}\nbroker: {cluster_listen: %q, routes: [\"nats://%s\"]}\ntelemetry: {log_level: debug}",
 				routes[i], strings.Join(others, `", "nats://`)),
 		})
 		tr.nodes[id] = n
@@ -66,6 +70,9 @@ func newTrio(t *testing.T) *trio {
 	tr.each("it knows that commits wait for two of three", func(s rig.Status) bool { return s.Quorum.Text == names && s.Quorum.Synchronous })
 	return tr
 }
+
+// door is where a node comes to the store.
+func (tr *trio) door(id string) string { return filepath.Join(tr.doors, id) }
 
 // each waits until every node that runs is as wanted.
 func (tr *trio) each(what string, wanted func(rig.Status) bool) {
@@ -169,16 +176,21 @@ func (tr *trio) restart(id string) {
 	}
 }
 
-// kill kills the one that backs up, and returns how long it took another to take over.
+// kill kills the one that backs up, and returns how long it took another to take over. While it is dead, the others let go of the WAL
+// that it had (R2): object storage has it.
 func (tr *trio) kill() time.Duration {
 	tr.t.Helper()
 	id := tr.offloader()
+	last, err := tr.nodes[id].Status(tr.ctx)
+	tr.do(err)
 	tr.do(tr.nodes[id].Kill())
 	began := time.Now()
 	heir := tr.offloader()
 	tr.handovers++
 	took := time.Since(began)
 	tr.t.Logf("%s was killed, %s took over after %v", id, heir, took)
+	tr.gone(pg.SegmentName(1, benchSegment.SegNo(last.FlushLSN), benchSegment))
+	tr.t.Logf("what it had was removed from the others after %v", time.Since(began))
 	tr.do(tr.nodes[id].Start(tr.ctx))
 	if after := tr.offloader(); after != heir {
 		tr.t.Errorf("%s came back, and the turn went from %s to %s", id, heir, after)
@@ -186,21 +198,48 @@ func (tr *trio) kill() time.Duration {
 	return took
 }
 
+// gone waits until none of the nodes that run has a segment on its disk, which object storage has then.
+func (tr *trio) gone(name string) {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(tr.ctx, patience)
+	defer cancel()
+	tr.do(rig.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		for _, n := range tr.nodes {
+			if n.Running() && hasSegment(n, name) {
+				return false, nil
+			}
+		}
+		return true, nil
+	}))
+	if found, err := filepath.Glob(filepath.Join(tr.store, "acme", "main", "*", "wal", name+".zst")); err != nil || len(found) != 1 {
+		tr.t.Errorf("segment %s is removed from the nodes, and %d times in object storage (%v)", name, len(found), err)
+	}
+}
+
+// hasSegment reports whether a segment lies on a node's disk, whole or not.
+func hasSegment(n *rig.Node, name string) bool {
+	for _, file := range []string{name, name + ".partial"} {
+		if _, err := os.Stat(filepath.Join(n.WALDir(), file)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // stored holds what is in object storage against what was committed: every whole segment, each once.
 func (tr *trio) stored() {
 	tr.t.Helper()
 	tr.do(tr.primary.Exec(tr.ctx, "SELECT pg_switch_wal()"))
 	end := tr.walEnd(tr.primary)
-	const size = pg.SegmentSize(segmentMiB << 20)
-	tr.each("it knows that all whole segments are in object storage", func(s rig.Status) bool { return s.BackupLSN >= size.StartOf(end) })
+	tr.each("it knows that all whole segments are in object storage", func(s rig.Status) bool { return s.BackupLSN >= benchSegment.StartOf(end) })
 	first := ^pg.SegNo(0)
 	for _, n := range tr.nodes {
 		s, err := n.Status(tr.ctx)
 		tr.do(err)
-		first = min(first, size.SegNo(s.StartLSN))
+		first = min(first, benchSegment.SegNo(s.StartLSN))
 	}
-	for n := first; n < size.SegNo(end); n++ {
-		name := pg.SegmentName(1, n, size) + ".zst"
+	for n := first; n < benchSegment.SegNo(end); n++ {
+		name := pg.SegmentName(1, n, benchSegment) + ".zst"
 		if found, err := filepath.Glob(filepath.Join(tr.store, "acme", "main", "*", "wal", name)); err != nil || len(found) != 1 {
 			tr.t.Errorf("segment %s is %d times in object storage (%v)", name, len(found), err)
 		}
@@ -238,7 +277,7 @@ func (tr *trio) uploads() {
 		}
 		tr.do(json.Unmarshal([]byte(text), &l))
 		switch {
-		case l.Partial || l.Outcome == "cancelled":
+		case l.Partial || l.Outcome == "cancelled" || node == tr.cut:
 		case l.Outcome == "created":
 			if created[l.Segment]++; created[l.Segment] > 1 {
 				tr.t.Errorf("segment %d was made twice, the last time by %s", l.Segment, node)

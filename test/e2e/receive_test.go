@@ -88,7 +88,7 @@ func TestFastShutdownOfTheSourceIsNotHeldUp(t *testing.T) {
 	b.fill(b.primary, 1)
 	began := time.Now()
 	b.do(b.primary.Stop(b.ctx, pgserver.Fast))
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 8*time.Second { // the next status would come by itself after 10 s
 		t.Errorf("the shutdown took %v", took)
 	}
 	// The shutdown checkpoint is the last record; the server waited until we had it.

@@ -4,7 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync/atomic"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +15,23 @@ import (
 // slowSync is half of what SluiceFsyncSlow is about: the test's own syncs are smaller than those of a node.
 const slowSync = 50 * time.Millisecond
 
+// ofDisks are the alerts that a slow disk explains, if it is slow for this test's own syncs as well.
+var ofDisks = []string{"SluiceFsyncSlow", "SluiceAckSlow"}
+
+// The disk is asked so often, and is slow while more than one sync in a hundred is, within a minute.
+const (
+	syncEach       = 200 * time.Millisecond
+	slowInAMinute  = int(time.Minute/syncEach)/100 + 1
+	rememberedSync = time.Hour
+)
+
 // disk syncs a small file again and again, to know whether an alert about slow syncs is about this machine, which others may use
 // at the same time.
-type disk struct{ slow atomic.Bool }
+type disk struct {
+	windows map[string]time.Duration // how far each alert of ofDisks looks back
+	mu      sync.Mutex
+	slow    []time.Time // when slow syncs ended, in their order; guarded by mu
+}
 
 // startDisk goes on until the test ends.
 func startDisk(t testing.TB, dir string) *disk {
@@ -25,7 +40,10 @@ func startDisk(t testing.TB, dir string) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &disk{}
+	d := &disk{windows: map[string]time.Duration{}}
+	for _, name := range ofDisks {
+		d.windows[name] = looksBack(readRules(t), name)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- d.watch(ctx, f) }()
@@ -38,15 +56,10 @@ func startDisk(t testing.TB, dir string) *disk {
 	return d
 }
 
-// watch finds the disk slow if more than one sync in a hundred is, within a minute.
 func (d *disk) watch(ctx context.Context, f *os.File) error {
 	defer f.Close()
-	const each, perMinute = 200 * time.Millisecond, 300
 	block := make([]byte, 64<<10)
-	for slow, n := 0, 0; ctx.Err() == nil; n++ {
-		if n%perMinute == 0 {
-			slow = 0
-		}
+	for ctx.Err() == nil {
 		if _, err := f.WriteAt(block, 0); err != nil {
 			return err
 		}
@@ -54,13 +67,40 @@ func (d *disk) watch(ctx context.Context, f *os.File) error {
 		if err := unix.Fdatasync(int(f.Fd())); err != nil {
 			return err
 		}
-		if time.Since(began) > slowSync {
-			slow++
+		if now := time.Now(); now.Sub(began) > slowSync {
+			d.wasSlow(now)
 		}
-		if slow > perMinute/100 {
-			d.slow.Store(true)
-		}
-		pause(ctx, each)
+		pause(ctx, syncEach)
 	}
 	return nil
+}
+
+func (d *disk) wasSlow(at time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = append(slices.DeleteFunc(d.slow, func(t time.Time) bool { return at.Sub(t) > rememberedSync }), at)
+}
+
+// explains says whether an alert that fires now is about a disk that was slow for this test as well, within the time that the
+// alert looks back, and until it was looked at: rules are, as often as nodes are scraped.
+func (d *disk) explains(a alert, now time.Time) bool {
+	window, ok := d.windows[a.name()]
+	if !ok {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slowWithin(d.slow, now, window+2*every)
+}
+
+// slowWithin says whether of the slow syncs so many were within a minute that the disk was slow, and that within a window before
+// now.
+func slowWithin(slow []time.Time, now time.Time, window time.Duration) bool {
+	for i := slowInAMinute - 1; i < len(slow); i++ {
+		first, last := slow[i-slowInAMinute+1], slow[i]
+		if last.Sub(first) <= time.Minute && now.Sub(last) <= window {
+			return true
+		}
+	}
+	return false
 }

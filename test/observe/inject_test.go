@@ -178,7 +178,8 @@ func (o *observed) deadStore() fault {
 		labels: of("SluiceObjectStoreErrors"),
 		begin:  func(context.Context) error { return o.s3.Stop() },
 		end:    func(context.Context) error { return o.s3.Start() },
-		fires:  5 * time.Minute, resolves: 6 * time.Minute,
+		// Two minutes of tries that succeeded before, then two of the rule.
+		fires: 5 * time.Minute, resolves: 3 * time.Minute,
 		explains: []map[string]string{
 			of("SluiceObjectStoreUnavailable"), of("SluiceObjectStoreHangs"), of("SluiceBackupTasksPileUp"), of("SluiceTaskRestarts"),
 		},

@@ -11,21 +11,26 @@ import (
 // record remembers every alert that fired, and what explains it.
 type record struct {
 	watch   *watchers
+	excused func(alert, time.Time) bool // of an alert that fires now
 	stop    context.CancelFunc
 	done    chan struct{}
 	mu      sync.Mutex
 	now     []alert              // fire; guarded by mu
 	seen    map[string]alert     // ever fired, by its labels; guarded by mu
 	allowed []map[string]string  // labels that alerts of faults have; guarded by mu
+	excuses map[string]bool      // those that were told, by the alert's labels; guarded by mu
 	news    chan struct{}        // closed at the next look; guarded by mu
 	failed  error                // the last look's; guarded by mu
 	said    func(string, ...any) // is told of what nothing explains
 }
 
-// startRecord looks at Prometheus every second until the record is stopped.
-func startRecord(ctx context.Context, watch *watchers, say func(string, ...any)) *record {
+// startRecord looks at Prometheus every second until the record is stopped. An alert that is excused has not fired, as long as it is.
+func startRecord(ctx context.Context, watch *watchers, excused func(alert, time.Time) bool, say func(string, ...any)) *record {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &record{watch: watch, stop: cancel, done: make(chan struct{}), seen: map[string]alert{}, news: make(chan struct{}), said: say}
+	r := &record{
+		watch: watch, excused: excused, stop: cancel, done: make(chan struct{}),
+		seen: map[string]alert{}, excuses: map[string]bool{}, news: make(chan struct{}), said: say,
+	}
 	go func() {
 		defer close(r.done)
 		for ctx.Err() == nil {
@@ -51,15 +56,28 @@ func (r *record) look(ctx context.Context) {
 	}
 	r.now = firing
 	for _, a := range firing {
-		if _, known := r.seen[labels(a)]; !known {
-			r.seen[labels(a)] = a
-			if !r.explainedLocked(a) {
-				r.said("   nothing explains: %s %v", a, a.Labels)
-			}
-		}
+		r.seeLocked(a)
 	}
 	close(r.news)
 	r.news = make(chan struct{})
+}
+
+func (r *record) seeLocked(a alert) {
+	name := labels(a)
+	if r.excused(a, time.Now()) {
+		if !r.excuses[name] {
+			r.excuses[name] = true
+			r.said("   the disk of this machine is slow, whoever asks it, which explains: %s", a)
+		}
+		return
+	}
+	if _, known := r.seen[name]; known {
+		return
+	}
+	r.seen[name] = a
+	if !r.explainedLocked(a) {
+		r.said("   nothing explains: %s %v", a, a.Labels)
+	}
 }
 
 // labels is an alert's name for the record; printing a map sorts it.

@@ -23,16 +23,33 @@ export function rangeOf(args) {
 // answersOf returns, for each panel's id, the result of each of its queries.
 export async function answersOf(dashboard, range, args) {
   const answers = {};
+  const values = await chosen(dashboard, range, args);
   for (const panel of dashboard.panels) {
-    answers[panel.id] = await Promise.all((panel.targets ?? []).map((target) => ask(target, range, args)));
+    answers[panel.id] = await Promise.all((panel.targets ?? []).map((target) => ask(target, range, args, values)));
   }
   return answers;
 }
 
-async function ask(target, range, args) {
-  const query = target.expr
-    .replaceAll('$__rate_interval', `${range.rate}s`)
-    .replaceAll('$node', args.node).replaceAll('$tenant', args.tenant).replaceAll('$timeline', args.timeline);
+// chosen returns the values of the dashboard's variables. Of those that take one value only, the first is taken, as Grafana does,
+// unless args name one.
+async function chosen(dashboard, range, args) {
+  const values = { node: args.node, tenant: args.tenant, timeline: args.timeline };
+  for (const { name, includeAll, definition } of dashboard.templating.list) {
+    if (!(name in values) || includeAll || values[name] !== '.*') {
+      continue;
+    }
+    const [, series, label] = /^label_values\((.+), (\w+)\)$/.exec(definition);
+    const form = new URLSearchParams({ 'match[]': filled(series, values), start: range.from, end: range.to });
+    const response = await fetch(`${args.prometheus}/api/v1/label/${label}/values?${form}`);
+    values[name] = (await response.json()).data?.[0] ?? '.*';
+  }
+  return values;
+}
+
+const filled = (query, values) => Object.entries(values).reduce((text, [name, value]) => text.replaceAll(`$${name}`, value), query);
+
+async function ask(target, range, args, values) {
+  const query = filled(target.expr.replaceAll('$__rate_interval', `${range.rate}s`), values);
   const form = target.instant
     ? { query, time: range.to }
     : { query, start: range.from, end: range.to, step: range.step };

@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,16 @@ func MakeDir(elem ...string) (string, error) {
 		return "", err
 	}
 	return dir, give(dir)
+}
+
+// GiveTree makes a directory, and all that is in it, the unprivileged user's.
+func GiveTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return give(path)
+	})
 }
 
 // CopyTree copies a data directory of a server that is not running, or that

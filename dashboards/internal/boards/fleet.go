@@ -11,7 +11,7 @@ func fleet() *Board {
 					now(`avg(up{n} and on (job) group by (job) (last_over_time(sluice_build_info[1d])))`, "")).from(0, red).from(1, green).alert("SluiceDown"),
 				number("Timelines no commit waits for", "none", "Timelines whose source's synchronous_standby_names names no node that keeps them: the last commits are lost with the source.",
 					now(`count(max by (tenant, timeline) (sluice_timeline_synchronous{t}) == 0) or vector(0)`, "")).from(0, green).from(1, red).alert("SluiceNotSynchronous"),
-				number("Timelines no node streams", "none", "Running timelines that are not connected to their source on any node. Their commits hang, or their source is down.",
+				number("Timelines no node streams", "none", "Timelines that no node is connected to the source of; those that were deleted on one node, and are still kept on others, too. Their commits hang, or their source is down.",
 					now(`count(max by (tenant, timeline) (sluice_timeline_source_connected{t}) == 0 unless on (tenant, timeline) sluice_timeline_source_state{t,state="none"}) or vector(0)`, "")).
 					from(0, green).from(1, red).alert("SluiceSourceDisconnected"),
 				number("Too few nodes to seal", "none", "Timelines for which fewer nodes vouch than have to seal: should the source fail, its end cannot be decided for sure.",

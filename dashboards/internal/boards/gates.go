@@ -29,7 +29,7 @@ func gates() *Board {
 					q(`sum by (gate) (rate(sluice_gate_entries_total{n,result="refused"}[i]))`, "{{gate}}")),
 				lines("How long do closes wait?", "s", "95th percentile of closes that ended, by kind of gate.",
 					quantile(0.95, "sluice_gate_close_duration_seconds", "{n}", "gate", "{{gate}}")).latency().traces("gate.close").empty("no close ended", Deletion),
-				lines("Are closes given up?", "none", "Closes within an hour that ended: complete, or given up while somebody was inside.",
+				lines("How do closes end?", "none", "Closes within an hour that ended: complete, or given up while somebody was inside.",
 					q(`sum by (gate, outcome) (increase(sluice_gate_closes_total{n}[1h]))`, "{{gate}} {{outcome}}")).alert("SluiceGateCloseStuck").traces("gate.close"),
 				number("Misuses", "none", "Passes that were used wrongly, in the last day. Each one is a bug.",
 					now(`sum(increase(sluice_gate_misuse_total{n}[1d]))`, "")).from(0, green).from(0.5, red).alert("SluiceGateMisuse"),

@@ -79,13 +79,7 @@ const (
 	HandBack        = "WAL is handed back"      // by a node, or from object storage
 	Deletion        = "a deletion that waits"   // of a timeline for which no commit waits, while a reader's disk read hangs
 	FailedOperation = "an operation that fails" // a seal is taken back that is none
-	NoUploader      = "nodes that do not agree" // nobody uploads; no fault of a right program's that can be injected
-	TwoUploaders    = "two nodes that upload"   // for a moment, where two nodes have not heard of each other yet
 )
-
-// Unsure are those that no run lets happen, or not each time. Of their panels it is known that they have data from a node that has
-// every series (TestEveryPanelHasDataInBothFormsOfHistograms).
-func Unsure() []string { return []string{NoUploader, TwoUploaders} }
 
 // selectors are what the short forms in braces stand for: {n} a node's series, {t} a timeline's.
 var selectors = strings.NewReplacer(

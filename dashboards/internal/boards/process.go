@@ -13,7 +13,7 @@ func process() *Board {
 					q(`sum by (result) (rate(sluice_telemetry_spans_total{n}[i]))`, "{{result}}")).stack(),
 				lines("Which nodes lose spans?", "ops", "Spans a second that failed or were dropped.",
 					q(`sum by (instance) (rate(sluice_telemetry_spans_total{n,result=~"failed|dropped"}[i]))`, "{{instance}}")).from(0.001, red).alert("SluiceTelemetryLost"),
-				lines("Where does telemetry fail?", "none", "Errors of telemetry within an hour: traces, scrape.",
+				lines("Where does telemetry fail?", "none", "Errors of telemetry within an hour: traces, scrape, profiles.",
 					q(`sum by (component) (increase(sluice_telemetry_errors_total{n}[1h]))`, "{{component}}")).alert("SluiceTelemetryLost"),
 				lines("How long does a scrape take?", "s", "The walk over the timelines, as the node measures it, and the whole scrape, as Prometheus does.",
 					q(`sluice_telemetry_scrape_duration_seconds{n}`, "{{instance}} walk"),

@@ -38,7 +38,7 @@ func receive() *Board {
 				lines("Why are sources refused?", "none", "Refusals within an hour, by reason. A refused source could damage what is kept.",
 					q(`sum by (reason) (increase(sluice_source_refused_total{n}[1h]))`, "{{reason}}")).alert("SluiceSourceRefused"),
 				table("Which timelines do not stream?", "none", "Timelines whose connection is in another state than connected, by node.",
-					now(`sluice_timeline_source_state{t,state=~"connecting|refused|missing_wal|sealed|poisoned|stopped"} == 1`, ""), "instance", "tenant", "timeline", "state").
+					now(`sluice_timeline_source_state{t,state=~"connecting|refused|missing_wal|sealed|ended|poisoned|stopped"} == 1`, ""), "instance", "tenant", "timeline", "state").
 					alert("SluiceNodeWithoutSource").timelines().traces("task.end").empty("all do", SilentSource),
 				table("For which timelines does no commit wait?", "none", "synchronous_standby_names of their source names none of the nodes that keep them.",
 					now(`max by (tenant, timeline) (sluice_timeline_synchronous{t}) == 0`, ""), "tenant", "timeline").alert("SluiceNotSynchronous").timelines().empty("commits wait in all of them", Deletion),

@@ -8,7 +8,7 @@ func oneTimeline() *Board {
 			{"Is all well with it?", []*Panel{
 				timelineOf("In which state is it?", "Its state on each node.", q(`max by (instance, state) (sluice_timeline_state{t})`, "{{instance}} {{state}}")).
 					word("1", "here", blue).alert("SluiceTimelineBroken").wide(7),
-				timelineOf("What is its source to it?", "The state of the connection to the source: connected, connecting, refused, missing_wal, sealed, poisoned; none where no source is set.",
+				timelineOf("What is its source to it?", "The state of the connection to the source: connected, connecting, refused, missing_wal, stopped, sealed, poisoned; ended where it was deleted on another node, none where no source is set.",
 					q(`max by (instance, state) (sluice_timeline_source_state{t})`, "{{instance}} {{state}}")).word("1", "here", blue).alert("SluiceSourceDisconnected").wide(7),
 				table("Which life, which TLI?", "none", "Incarnation, mode and TLI on each node.", now(`sluice_timeline_info{t}`, ""), "instance", "incarnation", "mode", "tli").wide(10),
 				number("Do commits wait for it?", "none", "Whether synchronous_standby_names names a node that keeps it.",
