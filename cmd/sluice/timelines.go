@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -11,6 +12,7 @@ import (
 	"github.com/sluicewal/sluice/internal/api"
 	"github.com/sluicewal/sluice/internal/api/client"
 	"github.com/sluicewal/sluice/internal/keeper"
+	"github.com/sluicewal/sluice/internal/pg"
 	"github.com/sluicewal/sluice/internal/timeline"
 	"github.com/sluicewal/sluice/internal/wal"
 )
@@ -205,12 +207,43 @@ func (c *timelineDeleteCmd) Run(ctx context.Context, k *kong.Context) error {
 		if err != nil {
 			return err
 		}
+		c.warn(ctx, k.Stderr, cl)
 		if err := c.run(ctx, k, cl, client.TimelinePath(c.Timeline.ID), lookAtTimeline(cl, c.Timeline.ID)); err != nil {
 			return err
 		}
 		fmt.Fprintf(k.Stdout, "timeline %s is deleted\n%s", c.Timeline.ID, kept)
 		return nil
 	})
+}
+
+// warn says beforehand which commits wait for the node. It holds nothing up: where a source is gone for good, nobody can take the
+// node out of its settings, and a deletion that goes on finds no timeline to look at any more.
+func (c *timelineDeleteCmd) warn(ctx context.Context, w io.Writer, cl *client.Client) {
+	s, err := cl.Timeline(ctx, c.Timeline.ID)
+	if err != nil {
+		return
+	}
+	node, err := cl.Node(ctx)
+	if err != nil {
+		return
+	}
+	if text := leftWaiting(s, node.ID); text != "" {
+		fmt.Fprintf(w, "sluice: warning: %s\n", text)
+	}
+}
+
+// leftWaiting says which commits of the source wait for a node that is about to leave it, as far as that is known; "" if none do.
+func leftWaiting(s timeline.Status, nodeID string) string {
+	q := s.Quorum
+	if !slices.ContainsFunc(q.Names, func(name string) bool { return name == "*" || strings.EqualFold(name, nodeID) }) {
+		return ""
+	}
+	known := "is"
+	if !q.Synchronous {
+		known = "was, when it was last read,"
+	}
+	return fmt.Sprintf("synchronous_standby_names of the source %s %q: once the timeline is deleted, commits there hang unless enough "+
+		"others are connected; take %s out of it and reload", known, q.Text, pg.QuoteSyncName(nodeID))
 }
 
 // kept says how a timeline whose objects are kept comes back.

@@ -364,6 +364,7 @@ func (k *Keeper) deleteSteps(ctx context.Context, m *Member, keepObjects bool) e
 	if err := k.dropSlot(ctx, m, source); err != nil {
 		return err
 	}
+	k.tellLeftWaiting(ctx, m, source)
 	m.SetOperation(opDelete, "files")
 	if err := m.RemoveFiles(); err != nil {
 		return err
@@ -410,6 +411,17 @@ func (k *Keeper) dropSlot(ctx context.Context, m *Member, source string) error {
 			slog.String("timeline", m.ID().String()), slog.String("slot", replication.SlotName(k.cfg.NodeID)), slog.Any("error", err))
 	}
 	return nil
+}
+
+// tellLeftWaiting says so where commits of the source waited for this node when its
+// settings were last read: nothing else does, and they hang.
+func (k *Keeper) tellLeftWaiting(ctx context.Context, m *Member, source string) {
+	q := m.Quorum()
+	if source == "" || !q.Synchronous {
+		return
+	}
+	k.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "timeline is deleted, and its source names this node in synchronous_standby_names: commits there hang unless enough others are connected; take this node out of it and reload",
+		slog.String("timeline", m.ID().String()), slog.String("synchronous_standby_names", q.Raw), slog.Time("read_at", q.ReadAt))
 }
 
 func inUse(err error) bool {

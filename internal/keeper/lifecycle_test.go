@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -108,6 +109,25 @@ func TestDeletionOutlivesWhoAsked(t *testing.T) {
 		}
 		stop(t, k)
 	})
+}
+
+// TestDeletionSaysWhoseCommitsHang, and is held up by nothing: the source may be gone for good.
+func TestDeletionSaysWhoseCommitsHang(t *testing.T) {
+	for names, waited := range map[string]bool{"a": true, "other": false} {
+		synctest.Test(t, func(t *testing.T) {
+			var log strings.Builder
+			k := newHome(t).start(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+			m := create(t, k, main1)
+			receive(t, m, source(start+1000), start+1000)
+			must(t, m.SetSource(t.Context(), refusing, false))
+			setQuorum(t, m, names)
+			must(t, k.DeleteTimeline(t.Context(), main1, false))
+			if said := strings.Contains(log.String(), "commits there hang"); said != waited {
+				t.Errorf("synchronous_standby_names is %q: the log says %s", names, log.String())
+			}
+			stop(t, k)
+		})
+	}
 }
 
 // TestRecreate (D7): while the old life ends, a new one waits for it, and nothing of the old one reaches it.
