@@ -78,7 +78,9 @@ func TestStateTellsOfAnInquiry(t *testing.T) {
 			t.Errorf("state %+v", s)
 		}
 		close(told)
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("no error")
+		}
 		if s := r.State(); s.WaitsFor != WaitsForNothing {
 			t.Errorf("state %+v", s)
 		}

@@ -34,7 +34,7 @@ func (l *line) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 }
 
 // join is one more, whose session has begun. It does not come to its end before the test does.
-func (l *line) join(t *testing.T, ctx context.Context, ended chan<- error) *Receiver { //nolint:revive // the context is a session's
+func (l *line) join(t *testing.T, ctx context.Context, ended chan<- error) *Receiver {
 	t.Helper()
 	r, err := NewReceiver(Config{Conninfo: "host=/nowhere user=u", NodeID: "a", Dial: l.dial, Turns: l.turns}, holding(base))
 	if err != nil {
@@ -44,9 +44,13 @@ func (l *line) join(t *testing.T, ctx context.Context, ended chan<- error) *Rece
 	return r
 }
 
-func ends(ended <-chan error, n int) {
+// ends waits until so many sessions have ended, none of which has reached its source.
+func ends(t *testing.T, ended <-chan error, n int) {
+	t.Helper()
 	for range n {
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("a session ended without an error")
+		}
 	}
 }
 
@@ -60,7 +64,7 @@ func TestFewConnectAtOnce(t *testing.T) {
 		for range all {
 			l.join(t, t.Context(), ended)
 		}
-		ends(ended, all)
+		ends(t, ended, all)
 		if l.most.Load() != turnsAtOnce {
 			t.Errorf("%d connected at the same time", l.most.Load())
 		}
@@ -91,7 +95,7 @@ func TestSilentSourcesHoldOthersUpALittle(t *testing.T) {
 		if s := last.State(); s.WaitsFor != WaitsForNothing || l.begun.Load() != silent+1 {
 			t.Errorf("with %d ahead, after %v, %d have begun; it is %+v", silent, 10*turnLasts, l.begun.Load(), s)
 		}
-		ends(ended, silent+1)
+		ends(t, ended, silent+1)
 	})
 }
 
@@ -112,7 +116,7 @@ func TestWhoWaitsForATurnCanLeave(t *testing.T) {
 		if err := <-left; !errors.Is(err, errTurn) {
 			t.Errorf("got %v", err)
 		}
-		ends(ended, turnsAtOnce)
+		ends(t, ended, turnsAtOnce)
 		if n := l.begun.Load(); n != turnsAtOnce || len(l.turns.taken) != 0 {
 			t.Errorf("%d have connected, %d turns are taken", n, len(l.turns.taken))
 		}
