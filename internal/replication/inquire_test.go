@@ -79,7 +79,7 @@ func TestStateTellsOfAnInquiry(t *testing.T) {
 		}
 		close(told)
 		if err := <-ended; err == nil {
-			t.Error("the session ended without an error")
+			t.Error("no error")
 		}
 		if s := r.State(); s.WaitsFor != WaitsForNothing {
 			t.Errorf("state %+v", s)

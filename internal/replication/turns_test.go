@@ -44,6 +44,7 @@ func (l *line) join(t *testing.T, ctx context.Context, ended chan<- error) *Rece
 	return r
 }
 
+// ends waits until so many sessions have ended, none of which has reached its source.
 func ends(t *testing.T, ended <-chan error, n int) {
 	t.Helper()
 	for range n {
