@@ -73,8 +73,8 @@ func (m *Member) receiverNow() (*receiver, error) {
 		return have, nil
 	}
 	r := &receiver{conninfo: conninfo}
-	cfg := m.replicationConfig(conninfo)
-	cfg.Turns, cfg.Settings = m.keeper.turns, m.readSettings
+	cfg := m.inTurn(conninfo)
+	cfg.Settings = m.readSettings
 	cfg.Inquire = func(ctx context.Context) error {
 		r.inquired = true
 		return m.inquire(ctx)
@@ -92,11 +92,17 @@ func (m *Member) replicationConfig(conninfo string) replication.Config {
 	return replication.Config{Conninfo: conninfo, NodeID: m.keeper.cfg.NodeID, Events: m.keeper.cfg.Events.replication(m.ID())}
 }
 
+// inTurn is replicationConfig for what thousands of timelines do at the same time. What
+// an operator waits for has no turn.
+func (m *Member) inTurn(conninfo string) replication.Config {
+	cfg := m.replicationConfig(conninfo)
+	cfg.Turns = m.keeper.turns
+	return cfg
+}
+
 // settings reads the source's settings, again and again.
 func (m *Member) settings(ctx context.Context) error {
-	cfg := m.replicationConfig(m.Control().Source)
-	cfg.Turns = m.keeper.turns
-	return replication.WatchSettings(ctx, cfg, settingsInterval, func(s replication.Settings) {
+	return replication.WatchSettings(ctx, m.inTurn(m.Control().Source), settingsInterval, func(s replication.Settings) {
 		tasks.Progress(ctx)
 		if err := m.readSettings(ctx, s); err != nil && ctx.Err() == nil {
 			m.keeper.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "settings of the source could not be kept, and are read again",

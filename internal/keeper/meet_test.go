@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicewal/sluice/internal/backup"
+	"github.com/sluicewal/sluice/internal/replication"
 )
 
 // refusing is a source that refuses every connection.
@@ -82,17 +83,26 @@ func TestEmptyDiskMeetsWhileTheSourceIsAway(t *testing.T) {
 	})
 }
 
-// TestSourceThatAnswersIsMetFirst: all that the store was asked for came before the slot was made, and the stream begun.
-func TestSourceThatAnswersIsMetFirst(t *testing.T) {
-	var asked atomic.Int64
-	s := &mute{application: "a", at: "IDENTIFY_SYSTEM"}
-	k := newHome(t).start(t, with(objects(t)), counting(&asked))
-	must(t, k.CreateTimeline(t.Context(), main1, s.listen(t), false))
-	<-s.reached // it asks the source who it is
-	if asked.Load() == 0 {
-		t.Error("object storage was not asked before")
-	}
-	stop(t, k)
+// TestSessionsTakeTurns, which are the node's: while all are taken, a timeline does not connect, and says so.
+func TestSessionsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newHome(t).start(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		for ctx.Err() == nil { // until one would have to wait
+			_, _ = k.turns.Take(ctx, func() func() { cancel(); return func() {} })
+		}
+		must(t, k.CreateTimeline(t.Context(), main1, refusing, false))
+		synctest.Wait()
+		m := member(t, k, main1)
+		if s := m.Status().Source; s.WaitsFor != string(replication.WaitsForTurn) || s.Error != "" {
+			t.Errorf("the source is %+v", s)
+		}
+		time.Sleep(time.Second)
+		if s := m.Status().Source; s.WaitsFor != "" || s.Error == "" {
+			t.Errorf("a second later the source is %+v", s)
+		}
+		stop(t, k)
+	})
 }
 
 // TestStatusSaysWhyNoSessionBegins: the source has answered, and object storage has not.

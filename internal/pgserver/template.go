@@ -15,7 +15,7 @@ import (
 )
 
 // templatesVar names a directory in which new clusters are kept, and from which they are copied. What initdb makes is the same
-// each time but for the system identifier, and costs a second of CPU or more: a test run starts some hundred servers.
+// each time but for the system identifier, and costs a second of CPU or more, for each of a test run's many servers.
 const templatesVar = "PG_TEMPLATES"
 
 // makeCluster has a new cluster in the data directory, from a template if there is a place for them.

@@ -6,12 +6,11 @@ import (
 )
 
 const (
-	// turnsAtOnce is how many connects have a turn at the same time. One that is answered works for a millisecond or two, with a
-	// password that is hashed for some more, and waits for the rest of its time: a few dozen keep all cores busy, and the others of a
-	// hundred wait for networks.
+	// turnsAtOnce is how many connects have a turn at the same time: more than there are cores, because a connect waits for the
+	// network most of the time, and few enough for their passwords to be hashed, and their TLS to begin, within turnLasts.
 	turnsAtOnce = 128
-	// turnLasts is how long a connect has its turn, at most. One that is still not answered costs nothing but memory, less than it
-	// will once it is connected, so that it waits on beside the others.
+	// turnLasts is how long a connect has its turn, at most. One that is not answered by then computes nothing: it waits on beside
+	// the others.
 	turnLasts = 100 * time.Millisecond
 )
 
@@ -31,8 +30,9 @@ type Turns struct {
 // NewTurns returns turns that nobody has taken.
 func NewTurns() *Turns { return &Turns{taken: make(chan struct{}, turnsAtOnce)} }
 
-// take waits for a turn, and tells that it does if it has to. The turn ends when it is given back, or by itself.
-func (t *Turns) take(ctx context.Context, waits func() (ended func())) (giveBack func(), err error) {
+// Take waits for a turn, and tells that it does if it has to. The turn ends when it is given back, or by itself. The error is the
+// cause of ctx.
+func (t *Turns) Take(ctx context.Context, waits func() (ended func())) (giveBack func(), err error) {
 	if t == nil {
 		return func() {}, nil
 	}
@@ -58,7 +58,7 @@ func (t *Turns) end() { <-t.taken }
 
 // inTurn connects when it is our turn.
 func inTurn(ctx context.Context, cfg Config, applicationName string, waits func() (ended func())) (*link, error) {
-	giveBack, err := cfg.Turns.take(ctx, waits)
+	giveBack, err := cfg.Turns.Take(ctx, waits)
 	if err != nil {
 		return nil, err
 	}
