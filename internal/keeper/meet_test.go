@@ -88,6 +88,7 @@ func TestSessionsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newHome(t).start(t)
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		for ctx.Err() == nil { // until one would have to wait
 			_, _ = k.turns.Take(ctx, func() func() { cancel(); return func() {} })
 		}
